@@ -1,0 +1,76 @@
+//! What an engine is started with.
+
+use std::time::Duration;
+
+use crate::domain::fingerprint::HashKey;
+use crate::domain::rules::Rules;
+use crate::domain::window::Granularity;
+
+/// What an engine is started with. Only `rules` decides results.
+#[derive(Clone)]
+pub struct Settings {
+    /// What counts.
+    pub rules: Rules,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Records after which an epoch closes, at least 1.
+    pub epoch_records: usize,
+    /// Which granularities are kept.
+    pub kept: Kept,
+    /// How far back a read can ask.
+    pub history: History,
+    /// Epochs that may be closed and not complete, at least 1.
+    pub epochs_in_flight: usize,
+    /// The store's key, from which ids get their fingerprints.
+    pub key: HashKey,
+    /// Whether every record set aside is kept for [`take_set_aside`](super::Engine::take_set_aside).
+    pub stream_set_aside: bool,
+}
+
+/// Which granularities an engine keeps up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// All four.
+    All,
+    /// One alone, which is less work.
+    Only(Granularity),
+}
+
+/// How far `since` trails `upper`: by the least of these.
+#[derive(Clone, Copy, Debug)]
+pub struct History {
+    /// In epochs, at least 1.
+    pub epochs: u64,
+    /// In time since an epoch completed.
+    pub age: Duration,
+    /// In bytes of the epochs' changes, which are kept beside the state.
+    pub bytes: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            rules: Rules::default(),
+            workers: 1,
+            epoch_records: 50_000,
+            kept: Kept::All,
+            history: History::default(),
+            epochs_in_flight: 4,
+            key: HashKey::new([0; 16]),
+            stream_set_aside: false,
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { epochs: 600, age: Duration::from_secs(60), bytes: 512 << 20 }
+    }
+}
+
+impl History {
+    /// Only the newest complete epoch can be read.
+    pub fn newest_only() -> Self {
+        History { epochs: 1, age: Duration::ZERO, bytes: 0 }
+    }
+}

@@ -1,0 +1,136 @@
+//! From events to batches: what every source does to its records before the engine sees them.
+//!
+//! A source reads records, decodes each to an [`Event`], and pushes it to a [`BatchBuilder`]; that validates it, fingerprints
+//! its ids and packs a [`Fact`], or sets the record aside as broken. This work needs no engine, so sources do it on threads of
+//! their own. The finished [`Batch`] holds records in the order of their stream.
+
+use std::sync::Arc;
+
+use hashbrown::HashSet;
+
+use crate::domain::event::{Click, Event};
+use crate::domain::fact::{Fact, Position};
+use crate::domain::fingerprint::{Fingerprint, HashKey};
+use crate::domain::rules::Rules;
+use crate::domain::validate::{RECORD_BYTES_KEPT, RECORD_BYTES_MAX, Reason, Violation, validate};
+
+/// The bytes that a batch's records were decoded from, so that a record that is set aside is kept as it came.
+pub trait RawRecords: Send + Sync {
+    /// The record that starts at `offset`: its bytes, and the offset just past it.
+    fn record(&self, offset: u64) -> (&[u8], u64);
+}
+
+/// Some consecutive records of one stream, decoded.
+pub struct Batch {
+    /// The stream's number.
+    pub stream: u16,
+    /// Accepted records, in order of offset.
+    pub facts: Vec<Fact>,
+    /// Broken records, in order of offset.
+    pub broken: Vec<Broken>,
+    /// Ads that this intake met for the first time.
+    pub ads: Vec<(Fingerprint, Box<str>)>,
+    /// Fields that no version of the contract names, over all records.
+    pub unknown_fields: u64,
+    /// Where the records' bytes are.
+    pub raw: Arc<dyn RawRecords>,
+}
+
+impl Batch {
+    /// How many records the batch holds.
+    pub fn records(&self) -> usize {
+        self.facts.len() + self.broken.len()
+    }
+}
+
+/// A record that breaks a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Where it was read.
+    pub position: Position,
+    /// Which rule, and what was found.
+    pub violation: Violation,
+    /// The record as it came; its first 64 KiB where it is over 1 MiB.
+    pub payload: Box<[u8]>,
+    /// The record's whole length in bytes.
+    pub payload_length: u64,
+}
+
+/// What turns one thread's events into batches. It remembers which ads it has named already, so that a name crosses to the
+/// engine about once a thread and not once a click.
+pub struct Intake {
+    key: HashKey,
+    rules: Rules,
+    known_ads: HashSet<Fingerprint>,
+}
+
+impl Intake {
+    /// An intake for the store with this key and these rules.
+    pub fn new(key: HashKey, rules: Rules) -> Self {
+        Intake { key, rules, known_ads: HashSet::new() }
+    }
+
+    /// Starts a batch of records of one stream. `capacity` is the number of records expected.
+    pub fn batch(&mut self, stream: u16, capacity: usize, raw: Arc<dyn RawRecords>) -> BatchBuilder<'_> {
+        let facts = Vec::with_capacity(capacity);
+        let batch = Batch { stream, facts, broken: Vec::new(), ads: Vec::new(), unknown_fields: 0, raw };
+        BatchBuilder { intake: self, batch }
+    }
+}
+
+/// A batch being built.
+pub struct BatchBuilder<'a> {
+    intake: &'a mut Intake,
+    batch: Batch,
+}
+
+impl BatchBuilder<'_> {
+    /// Takes in one decoded record, or sets it aside where it breaks a rule. Offsets ascend. `payload` is the record as it
+    /// came; `arrival_ms` is when the service took it, `None` in files.
+    pub fn push(&mut self, event: &Event<'_>, offset: u64, payload: &[u8], arrival_ms: Option<i64>) {
+        if let Err(violation) = validate(event, arrival_ms, &self.intake.rules) {
+            return self.push_broken(violation, offset, payload, payload.len() as u64);
+        }
+        let position = Position { stream: self.batch.stream, offset };
+        let fact = match event {
+            Event::Click(click) => {
+                let fact = Fact::copy(click, position, &self.intake.key, &self.intake.rules);
+                self.name_ad(fact.ad(), click);
+                fact
+            }
+            Event::Verdict(verdict) => Fact::verdict(verdict, position, &self.intake.key),
+        };
+        self.batch.facts.push(fact);
+    }
+
+    /// Sets a record aside. `payload` is the record as it came, or its beginning; `payload_length` is its whole length.
+    pub fn push_broken(&mut self, violation: Violation, offset: u64, payload: &[u8], payload_length: u64) {
+        let kept = match payload_length > RECORD_BYTES_MAX as u64 {
+            true => &payload[..payload.len().min(RECORD_BYTES_KEPT)],
+            false => payload,
+        };
+        let position = Position { stream: self.batch.stream, offset };
+        self.batch.broken.push(Broken { position, violation, payload: kept.into(), payload_length });
+    }
+
+    /// Counts fields that no version of the contract names.
+    pub fn add_unknown_fields(&mut self, fields: u64) {
+        self.batch.unknown_fields += fields;
+    }
+
+    /// The batch.
+    pub fn finish(self) -> Batch {
+        self.batch
+    }
+
+    fn name_ad(&mut self, ad: Fingerprint, click: &Click<'_>) {
+        if self.intake.known_ads.insert(ad) {
+            self.batch.ads.push((ad, click.ad_id.as_ref().into()));
+        }
+    }
+}
+
+/// The violation of a record that can not be read.
+pub fn unreadable(detail: impl Into<String>) -> Violation {
+    Violation::new(Reason::Unreadable, detail)
+}

@@ -1,0 +1,13 @@
+//! The engine of Recount: events in, exact counts out, at every epoch.
+//!
+//! The rooms, each knowing only those to its left: `domain` (the rules) ← `trace` (runs), `operators` ← `graph` ← `worker` ←
+//! `engine` (epochs in) and `read` (snapshots out). Sources build batches with [`intake`], push them to an [`Engine`], and
+//! readers on any thread ask a [`Reader`].
+//!
+//! [`Engine`]: engine::Engine
+//! [`Reader`]: read::Reader
+
+pub mod domain;
+pub mod engine;
+pub mod intake;
+pub mod read;

@@ -1,0 +1,14 @@
+//! The wire format of Recount, generated from `proto/recount/v1/*.proto`.
+//!
+//! Messages are always here. The gRPC clients and servers come with the `services` feature, so that a crate that only
+//! decodes events does not build an HTTP stack. Nothing else lives in this crate; the conversions to the engine's own
+//! types are in the crates that need them.
+
+/// Version 1 of every message and service.
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/recount.v1.rs"));
+}
+
+/// The encoded `FileDescriptorSet` of the package, for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recount.bin"));
