@@ -84,29 +84,32 @@ fn readers_see_whole_epochs_while_more_pass() {
         let mut engine = start(&history).unwrap();
         let (stop, answers) = (AtomicBool::new(false), AtomicU64::new(0));
         thread::scope(|scope| {
-            for reader_number in 0..3 {
-                let reader = engine.reader();
-                let (model, history, stop, answers) = (&model, &history, &stop, &answers);
-                scope.spawn(move || {
-                    let mut asked = reader_number;
-                    while !stop.load(Ordering::Relaxed) {
-                        let readable = reader.readable();
-                        asked += 1;
-                        let as_of = match asked % 2 {
-                            0 => None,
-                            _ => Some(readable.since + asked * 7919 % (readable.upper - readable.since)),
-                        };
-                        let snapshot = reader.snapshot(as_of).unwrap();
-                        assert!(as_of.is_some() || snapshot.as_of() + 1 >= readable.upper, "an old snapshot");
-                        compare::rows(model, &snapshot, &history.plan.granularities())
-                            .unwrap_or_else(|difference| panic!("RECOUNT_SEED={}: {difference}", history.seed));
-                        answers.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
-            }
+            let readers: Vec<_> = (0..3)
+                .map(|reader_number| {
+                    let reader = engine.reader();
+                    let (model, history, stop, answers) = (&model, &history, &stop, &answers);
+                    scope.spawn(move || {
+                        let mut asked = reader_number;
+                        while !stop.load(Ordering::Relaxed) {
+                            let readable = reader.readable();
+                            asked += 1;
+                            let as_of = match asked % 2 {
+                                0 => None,
+                                _ => Some(readable.since + asked * 7919 % (readable.upper - readable.since)),
+                            };
+                            let snapshot = reader.snapshot(as_of).unwrap();
+                            assert!(as_of.is_some() || snapshot.as_of() + 1 >= readable.upper, "an old snapshot");
+                            compare::rows(model, &snapshot, &history.plan.granularities())
+                                .unwrap_or_else(|difference| panic!("RECOUNT_SEED={}: {difference}", history.seed));
+                            answers.fetch_add(1, Ordering::Relaxed);
+                        }
+                    })
+                })
+                .collect();
             push_all(&mut engine, &history, &epochs).unwrap();
             engine.drain().unwrap();
-            while answers.load(Ordering::Relaxed) < 50 {
+            // A reader that panicked is found out when the scope ends.
+            while answers.load(Ordering::Relaxed) < 50 && !readers.iter().any(|reader| reader.is_finished()) {
                 thread::yield_now();
             }
             stop.store(true, Ordering::Relaxed);
