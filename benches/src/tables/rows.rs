@@ -1,0 +1,116 @@
+//! The tables of rows. A row is kept for every (ad, minute); of larger windows just how often their minutes' users repeat, for
+//! their other metrics are sums.
+
+use std::collections::HashMap;
+
+use hashbrown::HashTable;
+use recount_dataflow::domain::fingerprint::Fingerprint;
+use recount_dataflow::domain::metrics::Metrics;
+use recount_dataflow::domain::resolution::Role;
+use recount_dataflow::domain::window::Granularity;
+
+use super::clicks::Update;
+use super::visits::{Uniques, Visits};
+use crate::checksum::Checksums;
+
+/// One row: a cache line.
+struct Row {
+    ad_hash: u64,
+    ad_low: u32,
+    minute: u32,
+    metrics: Metrics,
+}
+
+const _: () = assert!(size_of::<Row>() == 64, "a row is a cache line");
+
+/// By how much the distinct users of a larger window are fewer than the sum over its minutes.
+struct Overlap {
+    ad_hash: u64,
+    ad_low: u32,
+    window: u32,
+    users: i32,
+}
+
+/// The rows of the ads that one worker owns, and their users.
+#[derive(Default)]
+pub(crate) struct Rows {
+    minutes: HashTable<Row>,
+    /// One table a granularity; that of the minutes stays empty.
+    overlaps: [HashTable<Overlap>; 4],
+    visits: Visits,
+}
+
+impl Rows {
+    /// Applies what became of one copy.
+    pub(crate) fn apply(&mut self, update: &Update) {
+        let price_micros = update.price_micros;
+        let before = update.before().map_or(Metrics::default(), |role| role.metrics(price_micros));
+        let uniques = self.uniques(update);
+        let change = update.after().metrics(price_micros) - before;
+        self.add(update, Metrics { unique_users: uniques[0] as i64, ..change });
+        for (index, granularity) in Granularity::ALL.into_iter().enumerate().skip(1) {
+            let repeats = uniques[0] - uniques[index];
+            if repeats != 0 {
+                let window = update.minute / Granularity::Minute.per(granularity);
+                add_overlap(&mut self.overlaps[index], update, window, repeats);
+            }
+        }
+    }
+
+    fn uniques(&mut self, update: &Update) -> Uniques {
+        let valid = |role| (role == Some(Role::Valid)) as i8;
+        let step = valid(Some(update.after())) - valid(update.before());
+        if step == 0 || (update.visit_hash, update.visit_low) == (0, 0) {
+            return [0; 4];
+        }
+        self.visits.step(update.visit_hash, update.visit_low, update.minute, step)
+    }
+
+    fn add(&mut self, update: &Update, change: Metrics) {
+        let Update { ad_hash, ad_low, minute, .. } = *update;
+        let entry = self.minutes.entry(
+            hash(ad_hash, minute),
+            |row| row.ad_hash == ad_hash && row.minute == minute && row.ad_low == ad_low,
+            |row| hash(row.ad_hash, row.minute),
+        );
+        let row = entry.or_insert_with(|| Row { ad_hash, ad_low, minute, metrics: Metrics::default() });
+        row.into_mut().metrics += change;
+    }
+
+    /// What the rows of every granularity come to.
+    pub(crate) fn checksums(&self) -> Checksums {
+        let mut sums = Checksums::default();
+        for (overlaps, granularity) in self.overlaps.iter().zip(Granularity::ALL) {
+            let mut rows: HashMap<(Fingerprint, u32), Metrics> = HashMap::new();
+            for row in self.minutes.iter() {
+                let window = row.minute / Granularity::Minute.per(granularity);
+                *rows.entry((Fingerprint { hash: row.ad_hash, low: row.ad_low }, window)).or_default() += row.metrics;
+            }
+            for overlap in overlaps {
+                let ad = Fingerprint { hash: overlap.ad_hash, low: overlap.ad_low };
+                let row = rows.get_mut(&(ad, overlap.window)).expect("users repeat only where there is a row");
+                row.unique_users -= overlap.users as i64;
+            }
+            for ((ad, window), metrics) in rows.iter().filter(|(_, metrics)| metrics.is_row()) {
+                sums.add_row(granularity, *ad, *window, metrics);
+            }
+        }
+        sums
+    }
+}
+
+fn add_overlap(table: &mut HashTable<Overlap>, update: &Update, window: u32, repeats: i8) {
+    let Update { ad_hash, ad_low, .. } = *update;
+    let entry = table.entry(
+        hash(ad_hash, window),
+        |overlap| overlap.ad_hash == ad_hash && overlap.window == window && overlap.ad_low == ad_low,
+        |overlap| hash(overlap.ad_hash, overlap.window),
+    );
+    let overlap = entry.or_insert_with(|| Overlap { ad_hash, ad_low, window, users: 0 });
+    overlap.into_mut().users += repeats as i32;
+}
+
+/// Ads are hashes already; an odd factor spreads their windows.
+fn hash(ad_hash: u64, window: u32) -> u64 {
+    ad_hash ^ (window as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
