@@ -55,9 +55,7 @@ pub(crate) fn run(
     let complete = watcher.join().expect("the watcher does not panic");
     let latencies_ms = closed.iter().zip(complete).map(|(closed, complete)| millis(complete - *closed)).collect();
     let retained_bytes = resident_bytes().saturating_sub(start_bytes);
-    let snapshot = engine.reader().snapshot(None).expect("the newest epoch can be read");
-    let checksums = checksums(&snapshot, &key);
-    drop(snapshot);
+    let checksums = checksums(&engine.reader().snapshot(None).expect("the newest epoch can be read"), &key);
     engine.shutdown()?;
     Ok(Outcome::new(elapsed, latencies_ms, retained_bytes, checksums))
 }

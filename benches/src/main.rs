@@ -11,6 +11,7 @@ mod engine;
 mod facts;
 mod measure;
 mod outcome;
+mod program;
 mod reads;
 mod replay;
 mod table;

@@ -18,6 +18,15 @@ pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
     line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib << 10)
 }
 
+/// The processor time, in seconds, that a process has taken so far.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
+    // The second field is a name in parentheses and may hold blanks; user and system ticks are the 14th and the 15th.
+    let fields = stat.rsplit(')').next().expect("there is a name").split_whitespace().skip(11).take(2);
+    fields.map(|ticks| ticks.parse::<f64>().expect("ticks are a number")).sum::<f64>() / TICKS_PER_SECOND
+}
+
 /// The middle one of some values; the upper of two.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     percentile(values, 0.5)
