@@ -1,5 +1,5 @@
-//! The tables of rows. A row is kept for every (ad, minute); of larger windows just how often their minutes' users repeat, for
-//! their other metrics are sums.
+//! The tables of rows. They keep what the engine keeps: rows of minutes and of days; of five minutes and of hours just how often
+//! their minutes' users repeat, for the rest of such a row is a sum.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ use crate::checksum::Checksums;
 struct Row {
     ad_hash: u64,
     ad_low: u32,
-    minute: u32,
+    window: u32,
     metrics: Metrics,
 }
 
@@ -35,8 +35,9 @@ struct Overlap {
 #[derive(Default)]
 pub(crate) struct Rows {
     minutes: HashTable<Row>,
-    /// One table a granularity; that of the minutes stays empty.
-    overlaps: [HashTable<Overlap>; 4],
+    days: HashTable<Row>,
+    /// Of five minutes and of hours.
+    overlaps: [HashTable<Overlap>; 2],
     visits: Visits,
 }
 
@@ -47,12 +48,15 @@ impl Rows {
         let before = update.before().map_or(Metrics::default(), |role| role.metrics(price_micros));
         let uniques = self.uniques(update);
         let change = update.after().metrics(price_micros) - before;
-        self.add(update, Metrics { unique_users: uniques[0] as i64, ..change });
-        for (index, granularity) in Granularity::ALL.into_iter().enumerate().skip(1) {
-            let repeats = uniques[0] - uniques[index];
+        let [minute, five_minutes, hour, day] =
+            Granularity::ALL.map(|granularity| Granularity::Minute.per(granularity));
+        let users = |index: usize| Metrics { unique_users: uniques[index] as i64, ..change };
+        add(&mut self.minutes, update, update.minute / minute, users(0));
+        add(&mut self.days, update, update.minute / day, users(3));
+        for (index, minutes) in [(0, five_minutes), (1, hour)] {
+            let repeats = uniques[0] - uniques[index + 1];
             if repeats != 0 {
-                let window = update.minute / Granularity::Minute.per(granularity);
-                add_overlap(&mut self.overlaps[index], update, window, repeats);
+                add_overlap(&mut self.overlaps[index], update, update.minute / minutes, repeats);
             }
         }
     }
@@ -66,37 +70,53 @@ impl Rows {
         self.visits.step(update.visit_hash, update.visit_low, update.minute, step)
     }
 
-    fn add(&mut self, update: &Update, change: Metrics) {
-        let Update { ad_hash, ad_low, minute, .. } = *update;
-        let entry = self.minutes.entry(
-            hash(ad_hash, minute),
-            |row| row.ad_hash == ad_hash && row.minute == minute && row.ad_low == ad_low,
-            |row| hash(row.ad_hash, row.minute),
-        );
-        let row = entry.or_insert_with(|| Row { ad_hash, ad_low, minute, metrics: Metrics::default() });
-        row.into_mut().metrics += change;
-    }
-
     /// What the rows of every granularity come to.
     pub(crate) fn checksums(&self) -> Checksums {
         let mut sums = Checksums::default();
-        for (overlaps, granularity) in self.overlaps.iter().zip(Granularity::ALL) {
-            let mut rows: HashMap<(Fingerprint, u32), Metrics> = HashMap::new();
-            for row in self.minutes.iter() {
-                let window = row.minute / Granularity::Minute.per(granularity);
-                *rows.entry((Fingerprint { hash: row.ad_hash, low: row.ad_low }, window)).or_default() += row.metrics;
+        for (table, granularity) in [(&self.minutes, Granularity::Minute), (&self.days, Granularity::Day)] {
+            for row in table.iter().filter(|row| row.metrics.is_row()) {
+                sums.add_row(granularity, row.ad(), row.window, &row.metrics);
             }
-            for overlap in overlaps {
-                let ad = Fingerprint { hash: overlap.ad_hash, low: overlap.ad_low };
-                let row = rows.get_mut(&(ad, overlap.window)).expect("users repeat only where there is a row");
-                row.unique_users -= overlap.users as i64;
-            }
-            for ((ad, window), metrics) in rows.iter().filter(|(_, metrics)| metrics.is_row()) {
-                sums.add_row(granularity, *ad, *window, metrics);
+        }
+        for (overlaps, granularity) in self.overlaps.iter().zip([Granularity::FiveMinutes, Granularity::Hour]) {
+            for ((ad, window), metrics) in self.sums(overlaps, granularity) {
+                sums.add_row(granularity, ad, window, &metrics);
             }
         }
         sums
     }
+
+    /// The rows that are not kept: sums of minutes without the users that repeat.
+    fn sums(&self, overlaps: &HashTable<Overlap>, granularity: Granularity) -> HashMap<(Fingerprint, u32), Metrics> {
+        let mut rows: HashMap<(Fingerprint, u32), Metrics> = HashMap::new();
+        for row in self.minutes.iter().filter(|row| row.metrics.is_row()) {
+            let window = row.window / Granularity::Minute.per(granularity);
+            *rows.entry((row.ad(), window)).or_default() += row.metrics;
+        }
+        for overlap in overlaps {
+            let ad = Fingerprint { hash: overlap.ad_hash, low: overlap.ad_low };
+            let row = rows.get_mut(&(ad, overlap.window)).expect("users repeat only where there is a row");
+            row.unique_users -= overlap.users as i64;
+        }
+        rows
+    }
+}
+
+impl Row {
+    fn ad(&self) -> Fingerprint {
+        Fingerprint { hash: self.ad_hash, low: self.ad_low }
+    }
+}
+
+fn add(table: &mut HashTable<Row>, update: &Update, window: u32, change: Metrics) {
+    let Update { ad_hash, ad_low, .. } = *update;
+    let entry = table.entry(
+        hash(ad_hash, window),
+        |row| row.ad_hash == ad_hash && row.window == window && row.ad_low == ad_low,
+        |row| hash(row.ad_hash, row.window),
+    );
+    let row = entry.or_insert_with(|| Row { ad_hash, ad_low, window, metrics: Metrics::default() });
+    row.into_mut().metrics += change;
 }
 
 fn add_overlap(table: &mut HashTable<Overlap>, update: &Update, window: u32, repeats: i8) {
