@@ -1,13 +1,16 @@
 //! The bridge from the engine's blocking world to the asynchronous one: one thread waits for epochs, tasks watch a channel.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
-use std::io;
+use std::time::{Duration, Instant};
 
-use recount_dataflow::read::{ReadError, Readable, Reader, WAIT_STEP};
+use recount_dataflow::read::{ReadError, Readable, Reader};
 use tokio::sync::watch;
+
+/// How long the thread waits for an epoch before it looks whether to stop.
+const WAIT_STEP: Duration = Duration::from_millis(50);
 
 /// The thread that waits for epochs. It ends by itself when the engine stops.
 pub(crate) struct Watcher {
