@@ -32,7 +32,7 @@ pub fn decode(line: &[u8]) -> Result<Decoded<'_>, Violation> {
 /// Reads one line that is known to be UTF-8.
 pub(crate) fn decode_text(line: &str) -> Result<Decoded<'_>, Violation> {
     match fast::event(line) {
-        Some(event) => Ok(Decoded { event: Some(event), unknown_fields: 0 }),
+        Some(decoded) => Ok(decoded),
         None => slow::event(line).map_err(unreadable),
     }
 }
