@@ -1,7 +1,7 @@
 //! Events as JSON: the proto3 mapping of the contract, with the liberties that it grants.
 //!
-//! Two readers agree on every input, which a property test holds them to. [`slow`] is the definition: it takes everything
-//! that the contract allows, and says what is wrong with the rest. [`fast`] takes the shape in which nearly every event is
+//! Two readers agree on every input, which a property test holds them to. `slow` is the definition: it takes everything
+//! that the contract allows, and says what is wrong with the rest. `fast` takes the shape in which nearly every event is
 //! written, in one pass over the bytes and without an allocation, and leaves all else to the other.
 
 mod fast;
