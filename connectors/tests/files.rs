@@ -249,6 +249,17 @@ fn several_files_are_streams_of_their_own() {
 }
 
 #[test]
+fn thousands_of_files_are_read_in_turn() {
+    let dir = tempdir().unwrap();
+    let files: Vec<String> =
+        (0..3_000).map(|number| path(&dir, &format!("{number}.jsonl"), click(number).as_bytes())).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let (seen, end) = read(&files);
+    end.unwrap();
+    assert_eq!(seen.iter().map(|seen| u32::from(seen.stream)).collect::<Vec<_>>(), (0..3_000).collect::<Vec<_>>());
+}
+
+#[test]
 fn raw_records_are_found_again() {
     let dir = tempdir().unwrap();
     let plain = path(&dir, "a.jsonl", lines(&[1, 2, 3]).as_bytes());
@@ -278,6 +289,26 @@ fn raw_records_are_found_again() {
     assert!(source.next_batch().unwrap().is_some());
     let error = source.raw_store().record(0, 0).unwrap_err();
     assert!(matches!(error, RawError::NotKept { .. }), "{error}");
+}
+
+#[test]
+fn a_pipe_is_read_once_and_spooled_where_asked() {
+    let dir = tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, gzip(lines(&[1, 2]).as_bytes())).unwrap()
+    });
+    let spooling = recount_connectors::SourceSettings { spool: true, ..settings() };
+    let mut source = FileSource::open(&[pipe.to_str().unwrap()], spooling).unwrap();
+    assert_eq!(source.progress().bytes_total(), None);
+    let batch = source.next_batch().unwrap().unwrap();
+    assert_eq!(batch.records(), 2);
+    assert!(source.next_batch().unwrap().is_none());
+    writer.join().unwrap();
+    let second = batch.facts[1].position().offset;
+    assert_eq!(source.raw_store().record(0, second).unwrap().bytes, click(2).as_bytes());
 }
 
 #[test]
