@@ -1,11 +1,16 @@
 //! Runs many histories, one after the other, and shrinks the first that fails.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use crate::history::{History, shrink};
 
 /// How many tries shrinking may take.
 const SHRINK_TRIES: usize = 600;
+/// How long one history may take: beyond this it hangs.
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How many histories to run: `RECOUNT_HISTORIES`, or `default`.
 ///
@@ -54,12 +59,29 @@ pub fn run(
         let history = make(seed);
         *tally.by_workers.entry(history.plan.workers).or_default() += 1;
         tally.minute_horizons += u64::from(history.minute_horizons);
+        let check = |history: &History| watched(history, || check(history));
         if let Err(difference) = check(&history) {
-            eprintln!("seed {seed} fails, shrinking; at first: {difference}");
+            eprintln!("RECOUNT_SEED={seed} fails, shrinking; at first: {difference}");
             let smallest = shrink(&history, SHRINK_TRIES, |history| check(history).is_err());
             let difference = check(&smallest).err().unwrap_or(difference);
             panic!("RECOUNT_SEED={seed} fails; the smallest found:\n{}\n{difference}", smallest.describe());
         }
     }
     tally
+}
+
+/// Runs a check, and ends the whole process with the history printed where it hangs.
+fn watched<T>(history: &History, check: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            if is_done.recv_timeout(HISTORY_TIMEOUT) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("RECOUNT_SEED={} hangs:\n{}", history.seed, history.describe());
+                std::process::exit(101);
+            }
+        });
+        let result = check();
+        drop(done);
+        result
+    })
 }
