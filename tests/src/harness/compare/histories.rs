@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recount_dataflow::domain::cause::Cause;
-use recount_dataflow::engine::SetAside;
+use recount_dataflow::read::SetAside;
 use recount_dataflow::read::{Correction, Snapshot};
 
 use super::{Case, Seen, same, same_list};
