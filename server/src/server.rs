@@ -15,7 +15,8 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::convert::FILE_DESCRIPTOR_SET;
 use crate::evidence::Evidence;
-use crate::feed::{Feed, FeedError};
+use crate::feed::Feed;
+pub use crate::feed::FeedError;
 use crate::grpc::{Bounds, CountsApi};
 use crate::lineage::Lineage;
 use crate::watcher::Watcher;
@@ -94,8 +95,7 @@ pub async fn run(
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
     let (down, is_down) = watch::channel(false);
-    let counts =
-        CountsApi::server(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
+    let counts = CountsApi::server(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<CountsServer>().await;
     let reflection = tonic_reflection::server::Builder::configure()

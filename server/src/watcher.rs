@@ -1,10 +1,10 @@
 //! The bridge from the engine's blocking world to the asynchronous one: one thread waits for epochs, tasks watch a channel.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
-use std::io;
 
 use recount_dataflow::read::{ReadError, Readable, Reader, WAIT_STEP};
 use tokio::sync::watch;

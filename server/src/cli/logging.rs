@@ -11,10 +11,8 @@ use crate::config::{Config, LogFormat};
 pub(super) fn start(config: &Config) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(&config.log_level)
         .map_err(|cause| CliError::usage(format!("log.level: {:?} is no filter: {cause}", config.log_level)))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let started = match config.log_format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -112,8 +112,7 @@ pub(super) fn start(
     outputs: &OutputArgs,
 ) -> Result<(FileSource, Engine), CliError> {
     let key = HashKey::new(random()?);
-    let source_settings =
-        SourceSettings { threads: decode_threads(config), ..SourceSettings::new(key, config.rules) };
+    let source_settings = SourceSettings { threads: decode_threads(config), ..SourceSettings::new(key, config.rules) };
     let source = FileSource::open(files, source_settings).map_err(|error| CliError::failed(error.to_string()))?;
     let history = match outputs.changes {
         None => History::newest_only(),

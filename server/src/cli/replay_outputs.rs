@@ -40,7 +40,9 @@ impl Outputs {
         let paths = [&args.out, &args.changes, &args.corrections, &args.status, &args.quarantine, &args.parked];
         let to_stdout = paths.iter().filter(|path| path.as_deref() == Some(Path::new("-"))).count();
         if to_stdout > 1 {
-            return Err(CliError::usage("only one of the outputs can go to standard output; name files for the others"));
+            return Err(CliError::usage(
+                "only one of the outputs can go to standard output; name files for the others",
+            ));
         }
         Ok(Outputs {
             reader,

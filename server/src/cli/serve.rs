@@ -82,7 +82,8 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         spool: true,
         ..SourceSettings::new(key, config.rules)
     };
-    let source = FileSource::open(&args.events, source_settings).map_err(|error| CliError::failed(error.to_string()))?;
+    let source =
+        FileSource::open(&args.events, source_settings).map_err(|error| CliError::failed(error.to_string()))?;
     let settings = server_settings(&config, key)?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
@@ -90,7 +91,8 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         .build()
         .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
     runtime.block_on(async {
-        let shutdown = shutdown_signal().map_err(|cause| CliError::failed(format!("signals can not be heard: {cause}")))?;
+        let shutdown =
+            shutdown_signal().map_err(|cause| CliError::failed(format!("signals can not be heard: {cause}")))?;
         let served = server::run(settings, source, announce, shutdown).await;
         served.map_err(|error| CliError::failed(error.to_string()))
     })
@@ -146,6 +148,7 @@ pub(super) fn decode_threads(config: &Config) -> usize {
 /// Random bytes from the system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], CliError> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes).map_err(|cause| CliError::failed(format!("the system gave no random bytes: {cause}")))?;
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| CliError::failed(format!("the system gave no random bytes: {cause}")))?;
     Ok(bytes)
 }

@@ -111,7 +111,10 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        assert_eq!([grouped(0), grouped(999), grouped(1_000), grouped(-1_234_567)], ["0", "999", "1,000", "-1,234,567"]);
+        assert_eq!(
+            [grouped(0), grouped(999), grouped(1_000), grouped(-1_234_567)],
+            ["0", "999", "1,000", "-1,234,567"]
+        );
         assert_eq!([money(0), money(1_234_567_890), money(-10_000)], ["0.00", "1,234.56", "-0.01"]);
         assert_eq!(time(1_700_000_000_000), "2023-11-14 22:13:20");
     }

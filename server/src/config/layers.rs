@@ -85,8 +85,9 @@ impl Layers {
     }
 
     fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|cause| ConfigError::new(format!("{}: the configuration can not be read: {cause}", path.display())))?;
+        let text = fs::read_to_string(path).map_err(|cause| {
+            ConfigError::new(format!("{}: the configuration can not be read: {cause}", path.display()))
+        })?;
         let table: toml::Table = text.parse().map_err(|cause: toml::de::Error| {
             ConfigError::new(format!("{}: this is no TOML: {}", path.display(), cause.to_string().trim_end()))
         })?;
@@ -103,7 +104,8 @@ impl Layers {
                     toml::Value::Integer(number) => number.to_string(),
                     toml::Value::Boolean(on) => on.to_string(),
                     other => {
-                        let message = format!("{origin}: {name} is a {}; write text, a number or true/false", other.type_str());
+                        let message =
+                            format!("{origin}: {name} is a {}; write text, a number or true/false", other.type_str());
                         return Err(ConfigError::new(message));
                     }
                 };

@@ -19,7 +19,6 @@ use thiserror::Error;
 
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
-pub(crate) use self::units::duration;
 use crate::grpc::Bounds;
 
 /// Settings that can not be used, and what to do about it.
@@ -213,7 +212,8 @@ mod tests {
     #[test]
     fn flags_win_over_environment_over_file() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(b"[engine]\nworkers = 2\nepoch_records = 7\n[rules]\nallowed_lateness = \"5s\"\n").expect("written");
+        file.write_all(b"[engine]\nworkers = 2\nepoch_records = 7\n[rules]\nallowed_lateness = \"5s\"\n")
+            .expect("written");
         let env = env(&[("RECOUNT__ENGINE__WORKERS", "3"), ("RECOUNT__ENGINE__EPOCH_RECORDS", "8"), ("HOME", "/")]);
         let flags = vec![flag("engine.workers", "--workers", "4")];
         let layers = Layers::collect(Some(file.path()), env, flags).expect("all are known");

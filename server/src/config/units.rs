@@ -12,9 +12,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "0" => Some(0),
         _ => with_unit(text, &DURATION_UNITS_MS),
     };
-    millis
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("{text:?} is no duration; write a whole number and a unit, as in 500ms, 30s, 5m, 2h or 7d"))
+    millis.map(Duration::from_millis).ok_or_else(|| {
+        format!("{text:?} is no duration; write a whole number and a unit, as in 500ms, 30s, 5m, 2h or 7d")
+    })
 }
 
 /// A whole number of bytes: `65536B`, `64KiB`, `512MiB`, `2GiB`.

@@ -80,10 +80,8 @@ impl Shared {
         match timeout_at(deadline.into(), self.reads.acquire()).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
             Err(_) => {
-                let message = format!(
-                    "{} reads are running, and none ended before the deadline",
-                    self.bounds.concurrent_reads
-                );
+                let message =
+                    format!("{} reads are running, and none ended before the deadline", self.bounds.concurrent_reads);
                 Err(CallError::new(ErrorReason::TooManyReads, message))
             }
         }

@@ -86,9 +86,8 @@ pub(crate) fn range_of_minutes(start_ms: i64, end_ms: i64) -> Result<Range, Call
 
 /// The one window that a range is, if it is one.
 pub(crate) fn one_window(range: Range) -> Option<Granularity> {
-    let is_window = |g: &Granularity| {
-        range.end_ms - range.start_ms == g.size_ms() && range.start_ms.rem_euclid(g.size_ms()) == 0
-    };
+    let is_window =
+        |g: &Granularity| range.end_ms - range.start_ms == g.size_ms() && range.start_ms.rem_euclid(g.size_ms()) == 0;
     Granularity::ALL.into_iter().find(is_window)
 }
 

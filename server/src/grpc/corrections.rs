@@ -131,9 +131,10 @@ impl Streamer {
             End::Closed(Closed::Gone) => return None,
             End::Closed(Closed::Deadline) => CallError::deadline(),
             End::Closed(Closed::Shutdown) => CallError::shutting_down(),
-            End::Closed(Closed::Stalled) => {
-                CallError::new(ErrorReason::SlowSubscriber, "the client did not keep up; go on from the epoch named here")
-            }
+            End::Closed(Closed::Stalled) => CallError::new(
+                ErrorReason::SlowSubscriber,
+                "the client did not keep up; go on from the epoch named here",
+            ),
         };
         Some(error.with("from_epoch", self.next))
     }

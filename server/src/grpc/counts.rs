@@ -138,7 +138,8 @@ pub(crate) async fn list_top_ads(
     let limit = check::limit(request.limit)?;
     let unique_users_known = check::one_window(range).is_some();
     if order_by == Metric::UniqueUsers && !unique_users_known {
-        let message = "unique users do not add up over windows; the range must be one minute, five minutes, hour or day";
+        let message =
+            "unique users do not add up over windows; the range must be one minute, five minutes, hour or day";
         return Err(CallError::field(ErrorReason::UniqueUsersNeedOneWindow, "order_by", message));
     }
     let snapshot = shared.snapshot(request.read.as_ref(), deadline).await?;

@@ -144,7 +144,8 @@ impl CallError {
     }
 
     fn details(&self) -> ErrorDetails {
-        let metadata: HashMap<_, _> = self.metadata.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
+        let metadata: HashMap<_, _> =
+            self.metadata.iter().map(|(name, value)| ((*name).into(), value.clone())).collect();
         let mut details = ErrorDetails::with_error_info(self.reason.as_str(), DOMAIN, metadata);
         if let Some(field) = self.field {
             details.add_bad_request_violation(field, &self.message);
@@ -163,12 +164,8 @@ impl From<ReadError> for CallError {
             CallError::new(reason, message.clone()).with("as_of", as_of).with("since", since).with("upper", upper)
         };
         match error {
-            ReadError::AsOfTooOld { as_of, since, upper } => {
-                out_of_range(ErrorReason::AsOfTooOld, as_of, since, upper)
-            }
-            ReadError::AsOfTooNew { as_of, since, upper } => {
-                out_of_range(ErrorReason::AsOfTooNew, as_of, since, upper)
-            }
+            ReadError::AsOfTooOld { as_of, since, upper } => out_of_range(ErrorReason::AsOfTooOld, as_of, since, upper),
+            ReadError::AsOfTooNew { as_of, since, upper } => out_of_range(ErrorReason::AsOfTooNew, as_of, since, upper),
             ReadError::NotKept { .. } => CallError::new(ErrorReason::GranularityNotKept, message),
             ReadError::DeadlineExceeded => CallError::new(ErrorReason::DeadlineExceeded, message),
             ReadError::Stopped => CallError::new(ErrorReason::EngineStopped, message),

@@ -127,8 +127,7 @@ mod tests {
     fn pair(messages: usize) -> Pair {
         let (down, shutdown) = watch::channel(false);
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("one is free");
-        let (outlet, last_word, subscription) =
-            outlet(messages, Duration::from_millis(20), None, shutdown, permit);
+        let (outlet, last_word, subscription) = outlet(messages, Duration::from_millis(20), None, shutdown, permit);
         (outlet, last_word, subscription, down)
     }
 

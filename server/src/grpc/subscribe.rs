@@ -64,7 +64,8 @@ pub(crate) async fn subscribe(
 ) -> Result<Subscription<wire::SubscribeResponse>, CallError> {
     let granularity = check::granularity(request.granularity)?;
     let ads = check::ads_or_all(request.ad_ids)?;
-    let identity = wire::SubscribeRequest { ad_ids: ads.clone(), granularity: request.granularity, ..Default::default() };
+    let identity =
+        wire::SubscribeRequest { ad_ids: ads.clone(), granularity: request.granularity, ..Default::default() };
     let topic = Topic { ads, granularity, request: fingerprint(&identity.encode_to_vec()) };
     let newest = shared.reader.snapshot(None)?;
     let resumed = match request.resume_token.is_empty() {

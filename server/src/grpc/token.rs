@@ -75,7 +75,8 @@ impl Token {
             let at = 2 + index * 8;
             u64::from_le_bytes(content[at..at + 8].try_into().expect("a word has 8 bytes"))
         };
-        let token = Token { kind, lineage: word(0), epoch: word(1), request: word(2), cursor: content[HEAD_BYTES..].into() };
+        let token =
+            Token { kind, lineage: word(0), epoch: word(1), request: word(2), cursor: content[HEAD_BYTES..].into() };
         if token.lineage != lineage {
             let message = "the token was given by another run of the service, whose epochs were others; begin anew";
             return Err(CallError::field(ErrorReason::LineageChanged, field, message));

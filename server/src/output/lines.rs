@@ -202,8 +202,7 @@ mod tests {
         assert_eq!(line["changes"][1]["after"]["metrics"]["clicks"], json!(3));
         assert_eq!(line["changes"][1]["before"], Value::Null);
 
-        let correction =
-            Correction { epoch: 7, corrected_at_ms: 9, before: None, after: row(), cause: Cause::Verdict };
+        let correction = Correction { epoch: 7, corrected_at_ms: 9, before: None, after: row(), cause: Cause::Verdict };
         let mut out = Buffer::new();
         push_correction(&mut out, &correction, "replay");
         let line: Value = serde_json::from_slice(&out).expect("it is JSON");

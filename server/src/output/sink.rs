@@ -19,9 +19,16 @@ pub(crate) struct Sink {
 enum Out {
     Stdout(io::Stdout),
     /// A pipe or a device: there is nothing to rename.
-    Direct { file: File, path: PathBuf },
+    Direct {
+        file: File,
+        path: PathBuf,
+    },
     /// A file under a name of its own until it is whole.
-    Staged { file: File, partial: PathBuf, path: PathBuf },
+    Staged {
+        file: File,
+        partial: PathBuf,
+        path: PathBuf,
+    },
 }
 
 impl Sink {

@@ -44,7 +44,11 @@ pub(super) async fn counts(mut client: Client, args: CountsArgs, json: bool) -> 
         read: args.at.to_wire(),
         ..Default::default()
     };
-    let columns = [&[("ad", Align::Left), ("window", Align::Left)], &METRIC_COLUMNS[..], &[("state", Align::Left), ("rev", Align::Right)]];
+    let columns = [
+        &[("ad", Align::Left), ("window", Align::Left)],
+        &METRIC_COLUMNS[..],
+        &[("state", Align::Left), ("rev", Align::Right)],
+    ];
     let mut table = Table::new(&columns.concat());
     loop {
         let answer = client.stub.get_counts(client.request(request.clone())).await.map_err(refused)?.into_inner();
@@ -210,8 +214,8 @@ pub(super) fn revisions_table(corrections: &[wire::Correction]) -> String {
             after.ad_id,
             time(after.window_start_ms),
             cause,
-            step(was.clicks, is.clicks, grouped::<i64>),
-            step(was.invalid_clicks, is.invalid_clicks, grouped::<i64>),
+            step(was.clicks, is.clicks, grouped),
+            step(was.invalid_clicks, is.invalid_clicks, grouped),
             step(was.spend_micros, is.spend_micros, money),
         ]);
     }
