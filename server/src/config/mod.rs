@@ -24,7 +24,7 @@ use crate::grpc::Bounds;
 /// Settings that can not be used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{message}")]
-pub struct ConfigError {
+pub(crate) struct ConfigError {
     message: String,
 }
 
