@@ -4,10 +4,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use recount_dataflow::read::{ReadError, Readable, Reader, WAIT_STEP};
+use recount_dataflow::read::{ReadError, Readable, Reader};
 use tokio::sync::watch;
+
+/// How long the thread waits for an epoch before it looks whether to stop.
+const WAIT_STEP: Duration = Duration::from_millis(50);
 
 /// The thread that waits for epochs. It ends by itself when the engine stops.
 pub(crate) struct Watcher {

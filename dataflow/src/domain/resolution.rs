@@ -122,7 +122,8 @@ impl Resolver {
         let mut index = 0;
         for group in groups(&self.after.copies, &self.rules) {
             self.roles_before.clear();
-            self.roles_before.extend(group.iter().map(|copy| known.next_if_eq(&copy.position()).and_then(|_| befores.next())));
+            self.roles_before
+                .extend(group.iter().map(|copy| known.next_if_eq(&copy.position()).and_then(|_| befores.next())));
             // Where the group's click is new, the first click that it took in has moved to it.
             let moved = match self.roles_before[0] {
                 Some(_) => None,

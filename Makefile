@@ -1,0 +1,38 @@
+# The commands of the project. `make demo` and `make test` are the two to begin with.
+
+CARGO ?= cargo
+# How many random histories `make soak` runs, and how long each fuzz target, in seconds.
+RECOUNT_HISTORIES ?= 50000
+FUZZ_SECONDS ?= 300
+
+.PHONY: demo test bench soak lint format fuzz
+
+# The whole story on this machine: a workload, its replay, a table.
+demo:
+	$(CARGO) run --locked --quiet --bin recount -- demo
+
+# Every test, at the sizes that fit a coffee break.
+test:
+	$(CARGO) test --locked --workspace
+
+# What the project is measured by, as one table. `make bench ARGS="engine --large"` runs a part.
+bench:
+	$(CARGO) build --locked --release --bin recount --bin recount-benches
+	target/release/recount-benches $(ARGS)
+
+# What takes too long, or needs what CI can not reach: long histories, fuzzing, the advisory database.
+soak: fuzz
+	RECOUNT_HISTORIES=$(RECOUNT_HISTORIES) $(CARGO) test --locked --release --package recount-tests
+	.ci/deny check advisories
+
+fuzz:
+	.ci/fuzz $(FUZZ_SECONDS)
+
+# Formatting, lints and the dependencies' licences and sources; anything found is an error.
+lint:
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	.ci/deny check bans licenses sources
+
+format:
+	$(CARGO) fmt --all

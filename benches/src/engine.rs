@@ -1,0 +1,89 @@
+//! The engine alone, fed with facts that were decoded before.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use recount_dataflow::domain::fingerprint::HashKey;
+use recount_dataflow::domain::window::Granularity;
+use recount_dataflow::engine::{Engine, EngineError, Settings, StreamName};
+use recount_dataflow::intake::Batch;
+use recount_dataflow::read::{Reader, Snapshot};
+
+use crate::checksum::Checksums;
+use crate::facts::FactFile;
+use crate::measure::{millis, resident_bytes};
+use crate::outcome::Outcome;
+
+/// Longer than any run.
+const RUN_MAX: Duration = Duration::from_secs(3_600);
+
+/// Counts a file of facts with `workers` threads, an epoch every `epoch_records`. `preload` reads all input before the clock
+/// starts; without it the memory held at the end is that of the engine alone.
+///
+/// # Errors
+/// Where the engine stops.
+pub(crate) fn run(
+    file: &FactFile,
+    workers: usize,
+    epoch_records: usize,
+    preload: bool,
+) -> Result<Outcome, EngineError> {
+    let start_bytes = resident_bytes();
+    let batches = file.batches(epoch_records);
+    let batches: Box<dyn Iterator<Item = Batch>> = match preload {
+        true => Box::new(batches.collect::<Vec<_>>().into_iter()),
+        false => Box::new(batches),
+    };
+    let settings = Settings { workers, epoch_records, ..Settings::default() };
+    let key = settings.key;
+    let mut engine = Engine::start(settings, vec![StreamName { source: "facts".into(), partition: 0 }])?;
+
+    let epochs = file.records().expect("the facts have been written").div_ceil(epoch_records as u64);
+    let watcher = watch(engine.reader(), epochs);
+    let clock = Instant::now();
+    let mut closed = Vec::with_capacity(epochs as usize);
+    for batch in batches {
+        closed.push(Instant::now());
+        engine.push(batch, None)?;
+    }
+    engine.close_epoch(None)?;
+    let newest = engine.drain()?;
+    let elapsed = clock.elapsed();
+    assert!(newest == epochs, "{epochs} epochs went in, {newest} came out");
+
+    let complete = watcher.join().expect("the watcher does not panic");
+    let latencies_ms = closed.iter().zip(complete).map(|(closed, complete)| millis(complete - *closed)).collect();
+    let retained_bytes = resident_bytes().saturating_sub(start_bytes);
+    let checksums = checksums(&engine.reader().snapshot(None).expect("the newest epoch can be read"), &key);
+    engine.shutdown()?;
+    Ok(Outcome::new(elapsed, latencies_ms, retained_bytes, checksums))
+}
+
+/// Notes when each epoch becomes complete.
+fn watch(reader: Reader, epochs: u64) -> thread::JoinHandle<Vec<Instant>> {
+    thread::spawn(move || {
+        let deadline = Instant::now() + RUN_MAX;
+        let mut complete = Vec::with_capacity(epochs as usize);
+        while (complete.len() as u64) < epochs {
+            let Ok(readable) = reader.wait_for(complete.len() as u64 + 1, deadline) else { break };
+            let now = Instant::now();
+            complete.resize(readable.upper as usize - 1, now);
+        }
+        complete
+    })
+}
+
+/// What the rows of every granularity come to.
+fn checksums(snapshot: &Snapshot, key: &HashKey) -> Checksums {
+    let mut sums = Checksums::default();
+    let mut ads = HashMap::new();
+    for granularity in Granularity::ALL {
+        let add = |row: &recount_dataflow::read::Row| {
+            let ad = *ads.entry(row.ad_id.clone()).or_insert_with(|| key.ad(&row.ad_id));
+            sums.add_row(granularity, ad, granularity.window_of(row.window_start_ms), &row.metrics);
+        };
+        snapshot.for_each_row(granularity, add).expect("every granularity is kept");
+    }
+    sums
+}

@@ -1,0 +1,165 @@
+//! Reads over gRPC: how long they take while events come in at full speed, and how many an idle service answers.
+
+use std::error::Error;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use recount_dataflow::domain::rules::{DAY_MS, HOUR_MS, MINUTE_MS};
+use recount_proto::v1::counts_service_client::CountsServiceClient;
+use recount_proto::v1::{GetCountsRequest, GetStatusRequest, Granularity, ListTopAdsRequest, ListTopAdsResponse};
+use tonic::transport::Channel;
+
+use crate::Args;
+use crate::measure::{cpu_seconds, millis, percentile};
+use crate::program::{Background, EVENTS_ADS, events_file, recount};
+use crate::table::Table;
+
+type Client = CountsServiceClient<Channel>;
+
+/// How long an idle service is asked.
+const IDLE: Duration = Duration::from_secs(5);
+/// Readers that ask an idle service at once.
+const IDLE_READERS: usize = 8;
+/// Rest between two listings of the top ads, so that most of the machine is left to the events.
+const TOP_REST: Duration = Duration::from_millis(100);
+
+/// Serves a file of events and reads from it, while it comes in and after.
+///
+/// # Errors
+/// Where the service can not be started or asked.
+pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Error>> {
+    let events = events_file(args)?;
+    let (service, address) = serve(&events)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = CountsServiceClient::connect(format!("http://{address}")).await?;
+        while_ingesting(client.clone(), table).await?;
+        idle(client, service.0.id(), table).await
+    })
+}
+
+/// Starts the service and waits for the line that says where it listens.
+fn serve(events: &Path) -> Result<(Background, String), Box<dyn Error>> {
+    eprintln!("reads over gRPC while {} comes in", events.display());
+    let mut command = recount()?;
+    command.arg("serve").arg("--events").arg(events).args(["--grpc", "127.0.0.1:0"]);
+    let mut service = Background(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+    let mut line = String::new();
+    BufReader::new(service.0.stdout.take().ok_or("its output is piped")?).read_line(&mut line)?;
+    let ready: serde_json::Value = serde_json::from_str(&line)?;
+    let address = ready["grpc"].as_str().ok_or("the service does not say where it listens")?;
+    Ok((service, address.to_string()))
+}
+
+/// What is asked for: ads with many clicks, the hardest, in a span of event time that has been ingested.
+#[derive(Clone)]
+struct Questions {
+    ads: Vec<String>,
+    watermark_ms: i64,
+    rng: SmallRng,
+}
+
+impl Questions {
+    fn new(top: &ListTopAdsResponse) -> Self {
+        Questions {
+            ads: top.ads.iter().map(|ad| ad.ad_id.clone()).collect(),
+            watermark_ms: top.snapshot.as_ref().map_or(0, |snapshot| snapshot.watermark_ms),
+            rng: SmallRng::seed_from_u64(1),
+        }
+    }
+
+    /// One ad, two hours by minute.
+    fn next(&mut self) -> GetCountsRequest {
+        let ad_id = self.ads.choose(&mut self.rng).cloned().unwrap_or_default();
+        let back_ms = self.rng.random_range(2..6) * HOUR_MS;
+        let start_ms = (self.watermark_ms - back_ms).div_euclid(MINUTE_MS) * MINUTE_MS;
+        GetCountsRequest {
+            ad_ids: vec![ad_id],
+            start_ms,
+            end_ms: start_ms + 2 * HOUR_MS,
+            granularity: Granularity::Minute as i32,
+            ..GetCountsRequest::default()
+        }
+    }
+}
+
+/// The top ads of the day that holds the watermark.
+async fn top(client: &mut Client, limit: i32) -> Result<ListTopAdsResponse, tonic::Status> {
+    let status = client.get_status(GetStatusRequest {}).await?.into_inner();
+    let watermark_ms = status.snapshot.map_or(0, |snapshot| snapshot.watermark_ms);
+    let start_ms = watermark_ms.div_euclid(DAY_MS) * DAY_MS;
+    let end_ms = start_ms + DAY_MS;
+    Ok(client.list_top_ads(ListTopAdsRequest { start_ms, end_ms, limit, ..Default::default() }).await?.into_inner())
+}
+
+async fn records_in(client: &mut Client) -> Result<u64, tonic::Status> {
+    Ok(client.get_status(GetStatusRequest {}).await?.into_inner().records_in)
+}
+
+/// Reads until no more records come in.
+async fn while_ingesting(mut client: Client, table: &mut Table) -> Result<(), Box<dyn Error>> {
+    let mut questions = loop {
+        let top = top(&mut client, 10_000).await?;
+        if !top.ads.is_empty() {
+            break Questions::new(&top);
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let (mut point_ms, mut top_ms) = (Vec::new(), Vec::new());
+    let (mut seen, mut last_top) = (0, Instant::now());
+    loop {
+        if last_top.elapsed() >= TOP_REST {
+            let records = records_in(&mut client).await?;
+            if records == seen {
+                break;
+            }
+            seen = records;
+            let clock = Instant::now();
+            let top = top(&mut client, 100).await?;
+            top_ms.push(millis(clock.elapsed()));
+            questions.watermark_ms = top.snapshot.map_or(questions.watermark_ms, |snapshot| snapshot.watermark_ms);
+            last_top = Instant::now();
+        }
+        let request = questions.next();
+        let clock = Instant::now();
+        client.get_counts(request).await?;
+        point_ms.push(millis(clock.elapsed()));
+    }
+    let found = |of: &mut [f64]| format!("{:.2} / {:.2} ms", percentile(of, 0.5), percentile(of, 0.99));
+    eprintln!("{} reads and {} listings while {seen} records came in", point_ms.len(), top_ms.len());
+    table.row("ingesting: one ad, two hours by minute, p50 / p99", found(&mut point_ms), "p99 5 ms");
+    let label = format!("ingesting: 100 top ads of {EVENTS_ADS} over a day, p50 / p99");
+    table.row(label, found(&mut top_ms), "50 ms");
+    Ok(())
+}
+
+/// Counts the reads that an idle service answers, and the processor time that it takes for them.
+async fn idle(mut client: Client, service: u32, table: &mut Table) -> Result<(), Box<dyn Error>> {
+    let questions = Questions::new(&top(&mut client, 10_000).await?);
+    let (clock, cpu) = (Instant::now(), cpu_seconds(service));
+    let readers = (0..IDLE_READERS).map(|seed| {
+        let mut client = client.clone();
+        let mut questions = Questions { rng: SmallRng::seed_from_u64(seed as u64), ..questions.clone() };
+        tokio::spawn(async move {
+            let mut reads = 0u64;
+            while clock.elapsed() < IDLE {
+                client.get_counts(questions.next()).await?;
+                reads += 1;
+            }
+            Ok::<u64, tonic::Status>(reads)
+        })
+    });
+    let mut reads = 0;
+    for reader in readers.collect::<Vec<_>>() {
+        reads += reader.await??;
+    }
+    let (seconds, cpu) = (clock.elapsed().as_secs_f64(), cpu_seconds(service) - cpu);
+    let found = format!("{:.0} ({:.0} beside this client)", reads as f64 / cpu, reads as f64 / seconds);
+    table.row("idle: such reads a second of one core", found, "20,000");
+    Ok(())
+}
