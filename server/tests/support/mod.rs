@@ -1,6 +1,6 @@
 //! What the tests of the program share: events as lines, and a service over a file that grows.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs::File;
 use std::io::Write as _;
