@@ -96,10 +96,11 @@ pub(super) fn run(global: &Global, args: &ReplayArgs) -> Result<(), CliError> {
     }
     let config = global.load([args.engine.flags(), args.rules.flags()].concat())?;
     logging::start(&config)?;
-    let (source, engine) = start(&config, &args.files, Kept::Only(args.granularity), &args.outputs)?;
+    let (source, mut engine) = start(&config, &args.files, Kept::Only(args.granularity), &args.outputs)?;
     let mut outputs = Outputs::open(&args.outputs, args.granularity, engine.reader())?;
-    let replayed = drive(source, engine, &mut outputs)?;
+    let replayed = drive(source, &mut engine, &mut outputs)?;
     let rows = outputs.finish(&replayed.snapshot)?;
+    engine.shutdown()?;
     summarize(&replayed, rows);
     Ok(())
 }
@@ -138,7 +139,7 @@ pub(super) fn start(
 }
 
 /// Feeds the whole source to the engine, and the outputs that are written on the way.
-pub(super) fn drive(mut source: FileSource, mut engine: Engine, outputs: &mut Outputs) -> Result<Replayed, CliError> {
+pub(super) fn drive(mut source: FileSource, engine: &mut Engine, outputs: &mut Outputs) -> Result<Replayed, CliError> {
     let started = Instant::now();
     let read = source.progress();
     let mut progress = Progress::new(Unit::Bytes, read.bytes_total());
@@ -146,18 +147,16 @@ pub(super) fn drive(mut source: FileSource, mut engine: Engine, outputs: &mut Ou
     while let Some(batch) = source.next_batch().map_err(|error| CliError::failed(error.to_string()))? {
         records += batch.records() as u64;
         engine.push(batch, None)?;
-        outputs.advance(&mut engine)?;
+        outputs.advance(engine)?;
         progress.at(read.bytes_read(), || format!("{} records", grouped(records)));
     }
     engine.close_epoch(None)?;
     engine.drain()?;
-    outputs.advance(&mut engine)?;
+    outputs.advance(engine)?;
     progress.finish();
-    let reader = engine.reader();
-    let snapshot = reader.snapshot(None)?;
+    let snapshot = engine.reader().snapshot(None)?;
     let elapsed = started.elapsed();
     let corrections = outputs.corrections_by_cause().clone();
-    engine.shutdown()?;
     Ok(Replayed { snapshot, elapsed, corrections })
 }
 

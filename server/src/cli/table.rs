@@ -1,6 +1,8 @@
 //! Tables for people: columns in line, numbers to the right and in groups of three.
 
+use std::env;
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
 
 /// How a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +11,34 @@ pub(super) enum Align {
     Left,
     /// Numbers.
     Right,
+}
+
+/// How text is dressed: on a terminal, or plain in a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Letters alone.
+    Plain,
+    /// Bold headings.
+    Terminal,
+}
+
+impl Style {
+    /// What standard output can show. `NO_COLOR` asks for plain text anywhere.
+    pub(super) fn for_stdout() -> Style {
+        let wants_plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        match io::stdout().is_terminal() && !wants_plain {
+            true => Style::Terminal,
+            false => Style::Plain,
+        }
+    }
+
+    /// A heading.
+    pub(super) fn bold(self, text: &str) -> String {
+        match self {
+            Style::Plain => text.to_string(),
+            Style::Terminal => format!("\x1b[1m{text}\x1b[0m"),
+        }
+    }
 }
 
 /// A table.
@@ -35,7 +65,7 @@ impl Table {
     }
 
     /// The table as text.
-    pub(super) fn render(&self) -> String {
+    pub(super) fn render(&self, style: Style) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].chars().count());
             cells.chain([self.columns[column].0.len()]).max().expect("the heading is there")
@@ -43,14 +73,14 @@ impl Table {
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let headings: Vec<String> = self.columns.iter().map(|(heading, _)| heading.to_string()).collect();
         let rule: Vec<String> = widths.iter().map(|&width| "-".repeat(width)).collect();
-        let mut text = String::new();
-        for row in [&headings, &rule].into_iter().chain(&self.rows) {
-            self.push_line(&mut text, row, &widths);
+        let mut text = style.bold(&self.line(&headings, &widths));
+        for row in [&rule].into_iter().chain(&self.rows) {
+            text.push_str(&self.line(row, &widths));
         }
         text
     }
 
-    fn push_line(&self, text: &mut String, row: &[String], widths: &[usize]) {
+    fn line(&self, row: &[String], widths: &[usize]) -> String {
         let mut line = String::new();
         for ((cell, &width), &(_, align)) in row.iter().zip(widths).zip(&self.columns) {
             match align {
@@ -59,8 +89,9 @@ impl Table {
             }
             .expect("a string takes all that is written");
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
+        line.truncate(line.trim_end().len());
+        line.push('\n');
+        line
     }
 }
 
@@ -106,7 +137,7 @@ mod tests {
         table.row(vec!["a".into(), "1".into()]);
         table.row(vec!["long\nname".into(), "1,000,000".into()]);
         let expected = "ad             clicks\n----------  ---------\na                   1\nlong\\nname  1,000,000\n";
-        assert_eq!(table.render(), expected);
+        assert_eq!(table.render(Style::Plain), expected);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use thiserror::Error;
 
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
+pub(crate) use self::units::duration;
 use crate::grpc::Bounds;
 
 /// Settings that can not be used, and what to do about it.

@@ -20,7 +20,7 @@ impl ReadAtArgs {
 }
 
 /// Milliseconds since 1970, or RFC 3339.
-pub(super) fn parse_time(text: &str) -> Result<i64, String> {
+pub(in crate::cli) fn parse_time(text: &str) -> Result<i64, String> {
     if let Ok(time_ms) = text.parse() {
         return Ok(time_ms);
     }

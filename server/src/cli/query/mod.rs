@@ -9,7 +9,8 @@ use clap::{Args, Subcommand};
 use recount_dataflow::domain::window::Granularity;
 use tokio::runtime::Builder;
 
-use self::at::{ReadAtArgs, parse_time};
+use self::at::ReadAtArgs;
+pub(super) use self::at::parse_time;
 use self::client::Client;
 use super::replay::parse_granularity;
 use super::settings::given;

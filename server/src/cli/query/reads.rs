@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::client::{Client, print, print_json, refused};
 use super::{CountsArgs, ExplainArgs, TopArgs, wire_granularity};
 use crate::cli::CliError;
-use crate::cli::table::{Align, Table, grouped, money, time};
+use crate::cli::table::{Align, Style, Table, grouped, money, time};
 use crate::convert::wire;
 
 /// The metrics as columns, after some others.
@@ -63,7 +63,7 @@ pub(super) async fn counts(mut client: Client, args: CountsArgs, json: bool) -> 
         }
         if answer.next_page_token.is_empty() {
             let snapshot = answer.snapshot.unwrap_or_default();
-            return if json { Ok(()) } else { print(&(table.render() + &at_epoch(&snapshot))) };
+            return if json { Ok(()) } else { print(&(table.render(Style::for_stdout()) + &at_epoch(&snapshot))) };
         }
         request.page_token = answer.next_page_token;
     }
@@ -88,7 +88,7 @@ pub(super) async fn top(mut client: Client, args: TopArgs, json: bool) -> Result
         let metrics = metric_cells(&ad.metrics.unwrap_or_default(), ad.unique_users_known);
         table.row([(place + 1).to_string(), ad.ad_id].into_iter().chain(metrics).collect());
     }
-    print(&(table.render() + &at_epoch(&answer.snapshot.unwrap_or_default())))
+    print(&(table.render(Style::for_stdout()) + &at_epoch(&answer.snapshot.unwrap_or_default())))
 }
 
 /// `query status`.
@@ -123,7 +123,7 @@ pub(super) async fn status(mut client: Client, json: bool) -> Result<(), CliErro
         line(&format!("{} [{}] next", position.source, position.partition), grouped(position.next_offset));
     }
     // A list of names and values needs no heading.
-    print(&table.render().lines().skip(2).map(|line| format!("{line}\n")).collect::<String>())
+    print(&table.render(Style::Plain).lines().skip(2).map(|line| format!("{line}\n")).collect::<String>())
 }
 
 /// `query explain`.
@@ -189,7 +189,7 @@ fn clicks_table(clicks: &[wire::ClickEvidence]) -> String {
             format!("{}@{}", position.source, position.next_offset),
         ]);
     }
-    table.render()
+    table.render(Style::for_stdout())
 }
 
 /// Corrections as a table.
@@ -219,7 +219,7 @@ pub(super) fn revisions_table(corrections: &[wire::Correction]) -> String {
             step(was.spend_micros, is.spend_micros, money),
         ]);
     }
-    table.render()
+    table.render(Style::for_stdout())
 }
 
 fn step(was: i64, is: i64, show: impl Fn(i64) -> String) -> String {
