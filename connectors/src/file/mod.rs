@@ -1,0 +1,29 @@
+//! Events from files and standard input.
+//!
+//! ```text
+//! reader thread          decode threads               the caller
+//! bytes ──▶ blocks ──┬─▶ records ─▶ batches ──▶ │ a channel a block │ ──▶ batches in order
+//!                    └─ the block's channel ──────── in order ───────────▲
+//! ```
+//!
+//! The reader decompresses and cuts the stream into blocks of about a mebibyte, on the boundaries of records. Decode threads
+//! turn blocks into batches, each into the channel that the reader made for its block; the caller takes the channels in the
+//! reader's order. So the order, and all that a batch holds, never depend on the number of threads. Every channel is bounded,
+//! and dropping the [`FileSource`] closes them, which ends the threads.
+
+mod block;
+mod compression;
+mod decode;
+mod feed;
+mod input;
+mod lines;
+mod messages;
+mod progress;
+mod raw_store;
+mod reader;
+mod source;
+
+pub(crate) use compression::{Compression, of_name};
+pub use progress::Progress;
+pub use raw_store::{RawError, RawRecord, RawStore};
+pub use source::{FileSource, Next, SourceSettings, Stopper};
