@@ -9,5 +9,9 @@
 
 pub mod domain;
 pub mod engine;
+mod graph;
 pub mod intake;
+mod operators;
 pub mod read;
+mod trace;
+mod worker;

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! What the tests of Recount share: a naive model that recounts everything from scratch, random histories, a harness that
+//! holds the engine against the model, and the idiomatic differential graph as a second opinion.
+//!
+//! The model is written from the contract alone. Of the product it uses types to compare with, and none of the rules.
+
+#![allow(clippy::unwrap_used)]
+
+pub mod harness;
+pub mod history;
+pub mod idiomatic;
+pub mod model;
+pub mod record;
+pub mod script;

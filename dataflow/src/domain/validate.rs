@@ -58,6 +58,11 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether records are parked under it, rather than quarantined.
+    pub fn is_parked(self) -> bool {
+        matches!(self, Reason::Late | Reason::VerdictLate)
+    }
+
     /// The stable name, in the words of the contract.
     pub fn as_str(self) -> &'static str {
         match self {

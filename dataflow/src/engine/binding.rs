@@ -1,0 +1,40 @@
+//! What is fixed of an epoch before any of its records is released.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
+
+use crate::domain::fact::Position;
+use crate::domain::validate::Reason;
+use crate::operators::context::Bound;
+use crate::read::SetAside;
+
+/// What is fixed of an epoch before any of its records is released. Its content never changes afterwards, so the answers at the
+/// epoch do not either.
+pub(crate) struct Binding {
+    /// The epoch.
+    pub(crate) epoch: u64,
+    /// Watermarks and wall clock.
+    pub(crate) bound: Bound,
+    /// The next offset of every stream that has been read from, by stream.
+    pub(crate) positions: BTreeMap<u16, u64>,
+    /// Records delivered in the epoch.
+    pub(crate) records_in: u64,
+    /// Unknown fields in the batches that the epoch's last record reaches into.
+    pub(crate) unknown_fields: u64,
+    /// Records quarantined, and parked by the floor alone, in order of stream and offset.
+    pub(crate) set_aside: Vec<SetAside>,
+    /// The verdicts as they came: the ledger may park them yet.
+    pub(crate) verdicts: HashMap<Position, Box<[u8]>>,
+}
+
+impl Binding {
+    /// The records set aside, by reason, of parked or of quarantined ones.
+    pub(crate) fn set_aside_by_reason(&self, parked: bool) -> BTreeMap<Reason, u64> {
+        let mut by_reason = BTreeMap::new();
+        for record in self.set_aside.iter().filter(|record| record.is_parked() == parked) {
+            *by_reason.entry(record.reason).or_default() += 1;
+        }
+        by_reason
+    }
+}

@@ -1,0 +1,60 @@
+//! The names of ads. Strings live here, once; everything else knows ads by their fingerprints.
+
+use std::sync::{Arc, RwLock};
+
+use hashbrown::HashMap;
+
+use crate::domain::fingerprint::Fingerprint;
+
+/// Parts of the dictionary, so that a reader waits for a part at most.
+const SHARDS: usize = 64;
+
+/// The ads by fingerprint. Names are only ever added.
+pub(crate) struct Dictionary {
+    shards: Vec<RwLock<HashMap<Fingerprint, Arc<str>>>>,
+}
+
+impl Dictionary {
+    /// An empty dictionary.
+    pub(crate) fn new() -> Self {
+        Dictionary { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    }
+
+    /// Adds names.
+    ///
+    /// # Panics
+    /// Where two names have one fingerprint: their counts could not be told apart.
+    pub(crate) fn extend(&self, names: Vec<(Fingerprint, Box<str>)>) {
+        for (ad, name) in names {
+            let mut shard = self.shard(ad).write().expect("nothing panics while it holds a shard");
+            let known = shard.entry(ad).or_insert_with(|| name.as_ref().into());
+            let same = **known == *name;
+            drop(shard);
+            assert!(same, "two ads have the fingerprint {ad:?}; one is {name:?}");
+        }
+    }
+
+    /// The name of an ad.
+    ///
+    /// # Panics
+    /// Where it has none: an ad is named before its first fact is released.
+    pub(crate) fn name(&self, ad: Fingerprint) -> Arc<str> {
+        let shard = self.shard(ad).read().expect("nothing panics while it holds a shard");
+        Arc::clone(shard.get(&ad).expect("an ad is named before its first fact is released"))
+    }
+
+    /// Every ad, by the bytes of its name.
+    pub(crate) fn sorted(&self) -> Vec<(Arc<str>, Fingerprint)> {
+        let mut names = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read().expect("nothing panics while it holds a shard");
+            names.extend(shard.iter().map(|(ad, name)| (Arc::clone(name), *ad)));
+        }
+        names.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
+        names
+    }
+
+    fn shard(&self, ad: Fingerprint) -> &RwLock<HashMap<Fingerprint, Arc<str>>> {
+        &self.shards[ad.low as usize % SHARDS]
+    }
+}

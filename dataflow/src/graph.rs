@@ -1,0 +1,41 @@
+//! The graph.
+//!
+//! ```text
+//!  facts ──by click──▶ resolve ─┬─ rows ──────────────────────────────────by ad──▶ counts ─▶ published epochs
+//!                     [ledger]  └─ visits ──by (ad, user)──▶ uniques ─ users ─by ad──┘ [rows, overlaps,
+//!                                                            [visits]                   corrections]
+//! ```
+//! Every edge is cut by hash ranges, and what crosses it is folded on the sending worker: a viral ad costs one record a worker,
+//! window and epoch.
+
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::core::Input as _;
+use timely::dataflow::operators::core::input::Handle;
+use timely::dataflow::{Scope, Stream};
+
+use crate::domain::fact::Fact;
+use crate::operators::context::Context;
+use crate::operators::counts::{Publish, counts};
+use crate::operators::packet::Packet;
+use crate::operators::records::{RowUpdate, UniqueUpdate, VisitUpdate};
+use crate::operators::resolve::resolve;
+use crate::operators::uniques::uniques;
+
+type Facts<'s> = Stream<'s, u64, Packet<Fact>>;
+type Rows<'s> = Stream<'s, u64, Packet<RowUpdate>>;
+type Visits<'s> = Stream<'s, u64, Packet<VisitUpdate>>;
+type Users<'s> = Stream<'s, u64, Packet<UniqueUpdate>>;
+
+/// Where a worker's facts go in, an epoch after the other.
+pub(crate) type FactInput = Handle<u64, CapacityContainerBuilder<Packet<Fact>>>;
+
+/// Builds a worker's part of the graph.
+pub(crate) fn build(scope: Scope<'_, u64>, context: &Rc<Context>, publisher: impl Publish + 'static) -> FactInput {
+    let (input, facts): (FactInput, Facts<'_>) = scope.new_input();
+    let (rows, visits): (Rows<'_>, Visits<'_>) = resolve(facts, context);
+    let users: Users<'_> = uniques(visits, context);
+    counts(rows, users, context, publisher);
+    input
+}

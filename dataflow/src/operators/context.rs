@@ -1,0 +1,89 @@
+//! What the operators of one worker share.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::domain::fact::Fact;
+use crate::domain::rules::Rules;
+use crate::domain::watermark::Watermark;
+use crate::domain::window::Granularity;
+use crate::trace::Run;
+
+use super::tally::Tally;
+
+/// Which windows the engine keeps: the base, and what is derived from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Windows {
+    /// Every row is a sum of rows of this size.
+    pub(crate) base: Granularity,
+    /// The larger sizes that can be asked for; their sums are taken from the base, their users have overlaps.
+    pub(crate) larger: &'static [Granularity],
+    /// Whether the sums of days are kept as well: whole days of all ads are read at once.
+    pub(crate) days: bool,
+}
+
+impl Windows {
+    /// All four granularities.
+    pub(crate) const ALL: Windows = Windows {
+        base: Granularity::Minute,
+        larger: &[Granularity::FiveMinutes, Granularity::Hour, Granularity::Day],
+        days: true,
+    };
+
+    /// One granularity alone.
+    pub(crate) fn only(granularity: Granularity) -> Windows {
+        Windows { base: granularity, larger: &[], days: false }
+    }
+
+    /// Every size that can be asked for, smallest first.
+    pub(crate) fn all(self) -> impl Iterator<Item = Granularity> {
+        std::iter::once(self.base).chain(self.larger.iter().copied())
+    }
+
+    /// Whether a size can be asked for.
+    pub(crate) fn keeps(self, granularity: Granularity) -> bool {
+        self.all().any(|kept| kept == granularity)
+    }
+}
+
+/// What the operators are told of an epoch. It is bound before the epoch's records are released.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// W and F before the epoch: what its records are judged by.
+    pub(crate) watermark_before: Watermark,
+    /// W and F after it.
+    pub(crate) watermark_after: Watermark,
+    /// The wall clock, ms since 1970.
+    pub(crate) wall_ms: i64,
+}
+
+/// What the operators of one worker share. It lives on the worker's thread; nothing of it is a channel between workers.
+pub(crate) struct Context {
+    /// What counts.
+    pub(crate) rules: Rules,
+    /// Which windows are kept.
+    pub(crate) windows: Windows,
+    /// The oldest epoch that a read can ask for.
+    pub(crate) since: Cell<u64>,
+    /// The bindings of the epochs that are not complete.
+    pub(crate) bindings: RefCell<BTreeMap<u64, Bound>>,
+    /// What was counted of each epoch that is not complete.
+    pub(crate) tallies: RefCell<BTreeMap<u64, Tally>>,
+    /// The ledger's runs, for readers; they may be ahead of an epoch, and positions tell by how much.
+    pub(crate) ledger: RefCell<Vec<Run<Fact>>>,
+}
+
+impl Context {
+    /// The context of a new worker.
+    pub(crate) fn new(rules: Rules, windows: Windows) -> Rc<Self> {
+        Rc::new(Context {
+            rules,
+            windows,
+            since: Cell::new(0),
+            bindings: RefCell::default(),
+            tallies: RefCell::default(),
+            ledger: RefCell::default(),
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! The ledger: every click's copies and verdicts.
+//!
+//! In: the facts of an epoch. Out: `J(S + N) - J(S)` for every click they touch (see [`resolution`](crate::domain::resolution)),
+//! as changes of rows and of visits. State: the facts, found by their click.
+
+use timely::dataflow::operators::generic::OperatorInfo;
+
+use crate::domain::fact::{Fact, Position};
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::resolution::{Resolver, RoleChange};
+use crate::domain::rules::Rules;
+use crate::domain::window::Granularity;
+use crate::trace::sort::{Sorter, fold_sorted};
+use crate::trace::sweep::sweep;
+use crate::trace::{Record as _, Run, Spine};
+
+use super::records::{PackedMetrics, RowUpdate, VisitUpdate};
+use super::tally::Tally;
+
+/// The arrangement, and what decides over it.
+pub(crate) struct Ledger {
+    spine: Spine<Fact>,
+    base: Granularity,
+    resolver: Resolver,
+    facts_sorter: Sorter<Fact>,
+    rows_sorter: Sorter<RowUpdate>,
+    keys: Vec<Fingerprint>,
+    /// Where the facts of each key start, and where the last ones end.
+    starts: Vec<u32>,
+}
+
+/// What an epoch changed.
+#[derive(Default)]
+pub(crate) struct Effects {
+    /// Changes of rows, sorted and folded: a viral ad leaves one a window.
+    pub(crate) rows: Vec<RowUpdate>,
+    /// Changes of visits.
+    pub(crate) visits: Vec<VisitUpdate>,
+    /// For the conservation ledger.
+    pub(crate) tally: Tally,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub(crate) fn new(rules: Rules, base: Granularity, info: &OperatorInfo) -> Self {
+        Ledger {
+            spine: Spine::new(info),
+            base,
+            resolver: Resolver::new(rules),
+            facts_sorter: Sorter::new(),
+            rows_sorter: Sorter::new(),
+            keys: Vec::new(),
+            starts: Vec::new(),
+        }
+    }
+
+    /// Takes in the facts of an epoch, in any order.
+    pub(crate) fn apply(&mut self, epoch: u64, mut facts: Vec<Fact>) -> Effects {
+        self.facts_sorter.sort(&mut facts);
+        self.index(&facts);
+        let runs = self.spine.runs();
+        let known = self.look_up(&runs);
+        let mut effects = self.decide(&facts, &known);
+        if !effects.tally.parked.is_empty() {
+            effects.tally.parked.sort_unstable();
+            facts.retain(|fact| fact.is_copy() || effects.tally.parked.binary_search(&fact.position()).is_err());
+        }
+        effects.tally.verdicts = facts.iter().filter(|fact| !fact.is_copy()).count() as u64;
+        self.spine.insert(epoch, Run::from_slice(&facts));
+        self.rows_sorter.sort(&mut effects.rows);
+        fold_sorted(&mut effects.rows);
+        effects
+    }
+
+    /// The arrangement's runs.
+    pub(crate) fn runs(&self) -> Vec<Run<Fact>> {
+        self.spine.runs()
+    }
+
+    /// Finds the keys of sorted facts.
+    fn index(&mut self, facts: &[Fact]) {
+        self.keys.clear();
+        self.starts.clear();
+        for (number, fact) in facts.iter().enumerate() {
+            let key = fact.key();
+            if self.keys.last() != Some(&key) {
+                self.keys.push(key);
+                self.starts.push(number as u32);
+            }
+        }
+        self.starts.push(facts.len() as u32);
+    }
+
+    /// The facts known of the epoch's keys: number of the key, and a slice of its facts, by number.
+    fn look_up<'r>(&self, runs: &'r [Run<Fact>]) -> Vec<(u32, &'r [Fact])> {
+        let mut known = Vec::new();
+        for run in runs {
+            sweep(run, &self.keys, |number, facts| known.push((number as u32, facts)));
+        }
+        known.sort_by_key(|(number, _)| *number);
+        known
+    }
+
+    fn decide(&mut self, facts: &[Fact], known: &[(u32, &[Fact])]) -> Effects {
+        let mut effects = Effects::default();
+        effects.rows.reserve(facts.len());
+        effects.visits.reserve(facts.len());
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        let mut known = known.iter().peekable();
+        for (number, range) in self.starts.windows(2).enumerate() {
+            let group = &facts[range[0] as usize..range[1] as usize];
+            let is_known = known.peek().is_some_and(|(known, _)| *known == number as u32);
+            if let [copy] = group
+                && copy.is_copy()
+                && !is_known
+            {
+                effects.push(self.base, RoleChange::fresh(*copy));
+                continue;
+            }
+            old.clear();
+            while let Some((_, facts)) = known.next_if(|(known, _)| *known == number as u32) {
+                old.extend_from_slice(facts);
+            }
+            new.clear();
+            new.extend_from_slice(group);
+            self.resolver.park(&old, &mut new, &mut effects.tally.parked);
+            let resolved = self.resolver.resolve(&old, &new, &mut |change| effects.push(self.base, change));
+            effects.tally.conflicting_copies += resolved.conflicting_copies;
+        }
+        effects
+    }
+}
+
+impl Effects {
+    #[inline]
+    fn push(&mut self, base: Granularity, change: RoleChange) {
+        let copy = &change.copy;
+        let window = base.window_of(copy.event_ms());
+        self.rows.push(RowUpdate::new(copy.ad(), window, change.causes, PackedMetrics::new(change.metrics())));
+        let clicks = change.visits();
+        if clicks != 0
+            && let Some(visit) = copy.visit()
+        {
+            self.visits.push(VisitUpdate::new(visit, copy.ad(), window, clicks));
+        }
+    }
+}
+
+/// The facts of one id in some runs, of those read before `positions` end.
+pub(crate) fn facts_of(runs: &[Run<Fact>], id: Fingerprint, included: impl Fn(Position) -> bool) -> Vec<Fact> {
+    let facts = runs.iter().flat_map(|run| run.find(id)).flatten().copied();
+    facts.filter(|fact| included(fact.position())).collect()
+}

@@ -1,0 +1,32 @@
+//! The operator around [`Visits`]: takes changes of visits by (ad, user), emits changes of distinct users.
+
+use std::rc::Rc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::operators::generic::Operator as _;
+
+use super::context::Context;
+use super::inbox::Inbox;
+use super::packet::{Packet, by_hash_range};
+use super::records::{UniqueUpdate, VisitUpdate};
+use super::visits::Visits;
+
+/// Counts the distinct users of every size of window. Keeps the visits.
+pub(crate) fn uniques<'s>(
+    visits: Stream<'s, u64, Packet<VisitUpdate>>,
+    context: &Rc<Context>,
+) -> Stream<'s, u64, Packet<UniqueUpdate>> {
+    let windows = context.windows;
+    visits.unary_frontier::<CapacityContainerBuilder<_>, _, _, _>(by_hash_range(), "Uniques", move |_, info| {
+        let mut visits = Visits::new(windows, &info);
+        let mut inbox = Inbox::new(1);
+        move |(input, frontier), output| {
+            inbox.take_in(input);
+            while let Some((epoch, held)) = inbox.next_complete(frontier) {
+                let users = visits.apply(epoch, held.records);
+                output.session(&held.capabilities[0]).give_container(&mut Packet(users));
+            }
+        }
+    })
+}

@@ -1,0 +1,88 @@
+//! The handle that readers hold.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::domain::fingerprint::HashKey;
+use crate::domain::rules::Rules;
+use crate::engine::timeline::Timeline;
+use crate::engine::{Dictionary, StreamName};
+use crate::operators::context::Windows;
+use crate::operators::records::CorrectionRecord;
+
+use super::answer::{Correction, SetAside};
+use super::rows::correction;
+use super::{ReadError, Readable, Snapshot};
+
+/// What the engine and its readers share.
+pub(crate) struct Shared {
+    pub(crate) timeline: Arc<Timeline>,
+    pub(crate) dictionary: Dictionary,
+    pub(crate) windows: Windows,
+    pub(crate) rules: Rules,
+    pub(crate) key: HashKey,
+    pub(crate) streams: Vec<StreamName>,
+}
+
+/// A handle for reading; cheap to clone, for any thread.
+#[derive(Clone)]
+pub struct Reader {
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Reader { shared }
+    }
+
+    /// The readable epochs now.
+    pub fn readable(&self) -> Readable {
+        self.shared.timeline.readable()
+    }
+
+    /// Waits until `epoch` is complete (`upper > epoch`); gives up at the deadline or when the engine stops.
+    ///
+    /// # Errors
+    /// [`ReadError::DeadlineExceeded`] and [`ReadError::Stopped`].
+    pub fn wait_for(&self, epoch: u64, deadline: Instant) -> Result<Readable, ReadError> {
+        self.shared.timeline.wait_for(epoch, Some(deadline))
+    }
+
+    /// The first readable epoch whose bound positions reach every one of `positions` (next offsets by stream), or `None` while
+    /// no readable epoch does.
+    pub fn epoch_including(&self, positions: &[(u16, u64)]) -> Option<u64> {
+        self.shared.timeline.epoch_including(positions)
+    }
+
+    /// The state at an epoch; the newest complete one where `as_of` is `None`.
+    ///
+    /// # Errors
+    /// [`ReadError::AsOfTooOld`] and [`ReadError::AsOfTooNew`].
+    pub fn snapshot(&self, as_of: Option<u64>) -> Result<Snapshot, ReadError> {
+        Ok(Snapshot::new(Arc::clone(&self.shared), self.shared.timeline.hold(as_of)?))
+    }
+
+    /// Corrections of complete epochs in `[from_epoch, to_epoch)`, by epoch, then (ad id, granularity, window). They are kept as
+    /// long as their rows, whatever `since` is.
+    pub fn corrections(&self, from_epoch: u64, to_epoch: u64) -> Vec<Correction> {
+        let Ok(held) = self.shared.timeline.hold(None) else { return Vec::new() };
+        let to_epoch = to_epoch.min(held.readable.upper);
+        let asked = |record: &&CorrectionRecord| (from_epoch..to_epoch).contains(&record.epoch);
+        let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
+        let records = runs.flat_map(|run| run.iter()).filter(asked);
+        let mut corrections: Vec<Correction> = records.map(|record| correction(&self.shared, record)).collect();
+        corrections.sort_by(|a, b| a.order().cmp(&b.order()));
+        corrections
+    }
+
+    /// Records set aside, oldest first: the first 1,000 of a reason are kept. `parked` chooses between parked and
+    /// quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
+    pub fn set_aside(&self, parked: bool, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
+        self.shared.timeline.set_aside(|list| list.list(parked, reason, after, limit))
+    }
+
+    /// The names of the streams, by number.
+    pub fn streams(&self) -> &[StreamName] {
+        &self.shared.streams
+    }
+}

@@ -1,0 +1,193 @@
+//! Rows, changes and corrections of a snapshot.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::metrics::Metrics;
+use crate::domain::watermark::Watermark;
+use crate::domain::window::{Granularity, WindowState};
+use crate::operators::packet::owner;
+use crate::operators::records::CorrectionRecord;
+use crate::operators::view::fold;
+use crate::trace::Record as _;
+
+use super::answer::{Correction, Row, RowChange};
+use super::reader::Shared;
+use super::{ReadError, Snapshot};
+
+/// An ad by its name and by its fingerprint.
+type Ad = (Arc<str>, Fingerprint);
+
+impl Snapshot {
+    /// The rows of one ad with window start in `[start_ms, end_ms)`, by window.
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn rows(
+        &self,
+        ad_id: &str,
+        granularity: Granularity,
+        start_ms: i64,
+        end_ms: i64,
+    ) -> Result<Vec<Row>, ReadError> {
+        self.check_kept(granularity)?;
+        let ad = (Arc::from(ad_id), self.shared.key.ad(ad_id));
+        let mut rows = Vec::new();
+        self.visit_rows(&ad, granularity, starting_in(granularity, start_ms, end_ms), &mut |row| {
+            rows.push(row.clone())
+        });
+        Ok(rows)
+    }
+
+    /// Every row of a granularity, by (ad id bytes, window).
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn for_each_row(&self, granularity: Granularity, mut visit: impl FnMut(&Row)) -> Result<(), ReadError> {
+        self.check_kept(granularity)?;
+        for ad in self.shared.dictionary.sorted() {
+            self.visit_rows(&ad, granularity, 0..1 << 28, &mut visit);
+        }
+        Ok(())
+    }
+
+    /// The net changes that take the state of the epoch before to this one, by (ad id, window). `ads` narrows to some ads.
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn changes(&self, granularity: Granularity, ads: Option<&[&str]>) -> Result<Vec<RowChange>, ReadError> {
+        self.check_kept(granularity)?;
+        let only: Option<Vec<Fingerprint>> = ads.map(|ads| ads.iter().map(|ad| self.shared.key.ad(ad)).collect());
+        let mut changes = Vec::new();
+        for (number, delta) in self.complete.deltas.iter().enumerate() {
+            let per = self.shared.windows.base.per(granularity);
+            let base = delta.base.iter().flat_map(|run| run.iter());
+            let rows = base.map(|record| (record.key(), record.window / per, record.metrics.widen()));
+            let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
+            let of_size = overlaps.filter(|record| record.window.granularity() == granularity).map(|record| {
+                let users = Metrics { unique_users: -record.users, ..Metrics::default() };
+                (record.key(), record.window.window(), users)
+            });
+            let mut changed: Vec<_> = rows.chain(of_size).collect();
+            changed.retain(|(ad, ..)| only.as_ref().is_none_or(|only| only.contains(ad)));
+            changed.sort_by_key(|(ad, window, _)| (*ad, *window));
+            for of_ad in changed.chunk_by(|a, b| a.0 == b.0) {
+                let mut windows: Vec<(u32, Metrics)> =
+                    of_ad.iter().map(|(_, window, change)| (*window, *change)).collect();
+                fold(&mut windows);
+                windows.retain(|(_, change)| !change.is_zero());
+                self.visit_changes(number, of_ad[0].0, granularity, &windows, &mut changes);
+            }
+        }
+        changes.sort_by(|a, b| place(a).cmp(&place(b)));
+        Ok(changes)
+    }
+
+    fn visit_rows(&self, ad: &Ad, granularity: Granularity, windows: Range<u32>, visit: &mut impl FnMut(&Row)) {
+        let Some(view) = self.view_of(ad.1) else { return };
+        let rows = view.rows(ad.1, granularity, windows, self.as_of());
+        if rows.is_empty() {
+            return;
+        }
+        let revisions = self.revisions(ad.1, granularity);
+        for (window, metrics) in rows.into_iter().filter(|(_, metrics)| metrics.is_row()) {
+            let revision = revision_of(&revisions, window);
+            visit(&row(&ad.0, granularity, window, metrics, revision, self.watermark()));
+        }
+    }
+
+    /// The corrections of an ad's rows of one size as of this epoch: window, epoch, revision.
+    fn revisions(&self, ad: Fingerprint, granularity: Granularity) -> Vec<(u32, u64, u32)> {
+        let Some(view) = self.view_of(ad) else { return Vec::new() };
+        let of_size = view.corrections_of(ad, self.as_of()).filter(|record| record.window.granularity() == granularity);
+        let mut revisions: Vec<_> =
+            of_size.map(|record| (record.window.window(), record.epoch, record.revision)).collect();
+        revisions.sort_unstable();
+        revisions
+    }
+
+    /// Adds the changes of one ad's windows, which are sorted.
+    fn visit_changes(
+        &self,
+        worker: usize,
+        ad: Fingerprint,
+        granularity: Granularity,
+        windows: &[(u32, Metrics)],
+        changes: &mut Vec<RowChange>,
+    ) {
+        let (Some((first, _)), Some((last, _))) = (windows.first(), windows.last()) else { return };
+        debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);
+        let rows = self.workers[worker].view.rows(ad, granularity, *first..last + 1, self.as_of());
+        let revisions = self.revisions(ad, granularity);
+        let name = self.shared.dictionary.name(ad);
+        for (window, change) in windows {
+            let place = rows.binary_search_by_key(window, |(window, _)| *window);
+            let metrics = place.map_or(Metrics::default(), |place| rows[place].1);
+            let revision = revision_of(&revisions, *window);
+            let corrected =
+                revisions.binary_search_by_key(&(*window, self.as_of()), |(w, epoch, _)| (*w, *epoch)).is_ok();
+            let state = |metrics: Metrics, revision: u32, watermark: Watermark| {
+                metrics.is_row().then(|| row(&name, granularity, *window, metrics, revision, watermark))
+            };
+            changes.push(RowChange {
+                before: state(metrics - *change, revision - u32::from(corrected), self.watermark_before()),
+                after: state(metrics, revision, self.watermark()),
+            });
+        }
+    }
+}
+
+/// The numbers of the windows that start in `[start_ms, end_ms)`.
+pub(super) fn starting_in(granularity: Granularity, start_ms: i64, end_ms: i64) -> Range<u32> {
+    let size_ms = granularity.size_ms();
+    // A window starts at or after a time where its number is at least that time divided, rounded up.
+    let first_from = |time_ms: i64| ((time_ms.clamp(0, size_ms << 27) + size_ms - 1) / size_ms) as u32;
+    first_from(start_ms)..first_from(end_ms)
+}
+
+fn revision_of(revisions: &[(u32, u64, u32)], window: u32) -> u32 {
+    let end = revisions.partition_point(|(of, ..)| *of <= window);
+    revisions[..end].last().filter(|(of, ..)| *of == window).map_or(0, |(_, _, revision)| *revision)
+}
+
+pub(super) fn row(
+    name: &Arc<str>,
+    granularity: Granularity,
+    window: u32,
+    metrics: Metrics,
+    revision: u32,
+    watermark: Watermark,
+) -> Row {
+    let window_start_ms = granularity.start_ms(window);
+    let state = WindowState::of(granularity, window_start_ms, watermark);
+    Row { ad_id: Arc::clone(name), granularity, window_start_ms, metrics, state, revision }
+}
+
+/// The correction that a record tells of.
+pub(super) fn correction(shared: &Shared, record: &CorrectionRecord) -> Correction {
+    let ad_id = shared.dictionary.name(record.key());
+    let granularity = record.window.granularity();
+    let window_start_ms = granularity.start_ms(record.window.window());
+    let row = |metrics, state, revision| Row {
+        ad_id: Arc::clone(&ad_id),
+        granularity,
+        window_start_ms,
+        metrics,
+        state,
+        revision,
+    };
+    let before = record.before();
+    Correction {
+        epoch: record.epoch,
+        corrected_at_ms: record.wall_ms,
+        before: before.is_row().then(|| row(before, WindowState::Closed, record.revision - 1)),
+        after: row(record.after(), record.state(), record.revision),
+        cause: record.causes().cause(),
+    }
+}
+
+fn place(change: &RowChange) -> (&[u8], i64) {
+    let row = change.after.as_ref().or(change.before.as_ref()).expect("a change has a row before or after");
+    (row.ad_id.as_bytes(), row.window_start_ms)
+}

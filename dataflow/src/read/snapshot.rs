@@ -1,0 +1,81 @@
+//! The state at one epoch.
+
+use std::sync::Arc;
+
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::ledger::Totals;
+use crate::domain::watermark::Watermark;
+use crate::domain::window::Granularity;
+use crate::engine::timeline::{Complete, Held, Published};
+use crate::operators::packet::owner;
+use crate::operators::view::View;
+
+use super::reader::Shared;
+use super::{ReadError, Readable};
+
+/// The state at one epoch. It holds what it needs, so it answers alike for as long as it is held.
+pub struct Snapshot {
+    pub(super) shared: Arc<Shared>,
+    pub(super) complete: Arc<Complete>,
+    pub(super) workers: Vec<Arc<Published>>,
+    readable: Readable,
+}
+
+impl Snapshot {
+    pub(super) fn new(shared: Arc<Shared>, held: Held) -> Self {
+        let Held { complete, workers, readable } = held;
+        Snapshot { shared, complete, workers, readable }
+    }
+
+    /// The epoch.
+    pub fn as_of(&self) -> u64 {
+        self.complete.epoch
+    }
+
+    /// The readable epochs when the snapshot was taken.
+    pub fn readable(&self) -> Readable {
+        self.readable
+    }
+
+    /// W after the epoch; `None` before the first accepted click.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.watermark().watermark_ms()
+    }
+
+    /// The wall clock bound to the epoch, ms since 1970; 0 at epoch 0.
+    pub fn wall_ms(&self) -> i64 {
+        self.complete.bound.map_or(0, |bound| bound.wall_ms)
+    }
+
+    /// The next offset of every stream that has been read from, by stream number.
+    pub fn positions(&self) -> Vec<(u16, u64)> {
+        self.complete.positions.iter().map(|(stream, next)| (*stream, *next)).collect()
+    }
+
+    /// The conservation ledger.
+    pub fn totals(&self) -> &Totals {
+        &self.complete.totals
+    }
+
+    /// W and F after the epoch.
+    pub(super) fn watermark(&self) -> Watermark {
+        self.complete.bound.map_or_else(|| Watermark::new(&self.shared.rules), |bound| bound.watermark_after)
+    }
+
+    /// W and F before the epoch.
+    pub(super) fn watermark_before(&self) -> Watermark {
+        self.complete.bound.map_or_else(|| Watermark::new(&self.shared.rules), |bound| bound.watermark_before)
+    }
+
+    /// The rows of the worker that owns an ad; `None` where no worker has published, which is so at epoch 0 alone.
+    pub(super) fn view_of(&self, ad: Fingerprint) -> Option<&View> {
+        self.workers.get(owner(ad.hash, self.workers.len().max(1))).map(|worker| &worker.view)
+    }
+
+    pub(super) fn check_kept(&self, granularity: Granularity) -> Result<(), ReadError> {
+        match self.shared.windows.keeps(granularity) {
+            true => Ok(()),
+            false => Err(ReadError::NotKept { granularity }),
+        }
+    }
+}

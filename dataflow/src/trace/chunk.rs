@@ -1,0 +1,190 @@
+//! A bounded piece of a run: records, their filter and their directory, in one block of bytes.
+
+use std::marker::PhantomData;
+
+use crate::domain::fingerprint::Fingerprint;
+
+use super::block::Block;
+use super::layout::{CHUNK_RECORDS, Header, Layout, LayoutError, RECORDS_AT};
+use super::record::Record;
+use super::scale::Scale;
+
+/// Up to [`CHUNK_RECORDS`] sorted records, never none, and immutable.
+pub(crate) struct Chunk<R> {
+    block: Block,
+    header: Header,
+    layout: Layout,
+    scale: Scale,
+    record: PhantomData<R>,
+}
+
+impl<R: Record> Chunk<R> {
+    /// The records, in order.
+    #[inline]
+    pub(crate) fn records(&self) -> &[R] {
+        let end = RECORDS_AT + self.header.len as usize * size_of::<R>();
+        bytemuck::cast_slice(&self.block.bytes()[RECORDS_AT..end])
+    }
+
+    /// The first and the last hash.
+    #[inline]
+    pub(crate) fn hashes(&self) -> (u64, u64) {
+        (self.header.hash_low, self.header.hash_high)
+    }
+
+    /// The slot of a hash that lies in [`hashes`](Chunk::hashes).
+    #[inline(always)]
+    pub(crate) fn slot(&self, hash: u64) -> usize {
+        self.scale.slot(hash)
+    }
+
+    /// The filter's words, a slot each.
+    #[inline]
+    pub(crate) fn filter(&self) -> &[u64] {
+        let end = self.layout.filter_at + self.layout.slots * size_of::<u64>();
+        bytemuck::cast_slice(&self.block.bytes()[self.layout.filter_at..end])
+    }
+
+    /// The directory: the first record of each slot, and the number of records.
+    #[inline]
+    pub(crate) fn directory(&self) -> &[u16] {
+        let end = self.layout.directory_at + (self.layout.slots + 1) * size_of::<u16>();
+        bytemuck::cast_slice(&self.block.bytes()[self.layout.directory_at..end])
+    }
+
+    /// The records of a key whose hash lies in [`hashes`](Chunk::hashes); empty where there are none.
+    pub(crate) fn find(&self, key: Fingerprint) -> &[R] {
+        let slot = self.slot(key.hash);
+        let mask = filter_mask(key);
+        if self.filter()[slot] & mask != mask {
+            return &[];
+        }
+        self.find_in_slot(slot, key)
+    }
+
+    /// The records of a key that has passed the filter of its slot.
+    #[inline]
+    pub(crate) fn find_in_slot(&self, slot: usize, key: Fingerprint) -> &[R] {
+        let directory = self.directory();
+        let range = directory[slot] as usize..directory[slot + 1] as usize;
+        let records = &self.records()[range];
+        if records.len() <= 16 {
+            let start = records.iter().position(|record| record.key() == key).unwrap_or(records.len());
+            let len = records[start..].iter().take_while(|record| record.key() == key).count();
+            return &records[start..start + len];
+        }
+        // A key with very many records fills its slot.
+        let start = records.partition_point(|record| record.key() < key);
+        let len = records[start..].partition_point(|record| record.key() == key);
+        &records[start..start + len]
+    }
+
+    /// The size of its bytes.
+    pub(crate) fn byte_len(&self) -> usize {
+        self.layout.bytes
+    }
+
+    /// The chunk as a file would hold it.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.block.bytes()[..self.layout.bytes]
+    }
+
+    /// The chunk from such bytes.
+    ///
+    /// # Errors
+    /// Where they are no chunk of this kind of record, or of a format of a later version.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
+        let header = Header::check::<R>(bytes)?;
+        let layout = Layout::of::<R>(header.len as usize);
+        let mut block = Block::new(layout.bytes);
+        block.bytes_mut()[..layout.bytes].copy_from_slice(&bytes[..layout.bytes]);
+        let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
+        Ok(Chunk { block, header, layout, scale, record: PhantomData })
+    }
+}
+
+/// The bits that a key sets in its slot's word.
+#[inline(always)]
+pub(crate) fn filter_mask(key: Fingerprint) -> u64 {
+    let bit = |shift: u32| 1_u64 << ((key.low >> shift) & 63);
+    bit(0) | bit(6) | bit(12) | bit(18)
+}
+
+/// A chunk being written: records go straight into the block that the chunk will own.
+pub(crate) struct ChunkWriter<R> {
+    block: Block,
+    len: usize,
+    record: PhantomData<R>,
+}
+
+impl<R: Record> ChunkWriter<R> {
+    /// A writer with room for [`CHUNK_RECORDS`] records.
+    pub(crate) fn new() -> Self {
+        ChunkWriter::with_capacity(CHUNK_RECORDS)
+    }
+
+    fn with_capacity(records: usize) -> Self {
+        ChunkWriter { block: Block::new(Layout::of::<R>(records).bytes), len: 0, record: PhantomData }
+    }
+
+    /// How many records it holds.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All the room for records; the first `len` places are written.
+    #[inline]
+    pub(crate) fn room(&mut self) -> &mut [R] {
+        let end = RECORDS_AT + CHUNK_RECORDS * size_of::<R>();
+        bytemuck::cast_slice_mut(&mut self.block.bytes_mut()[RECORDS_AT..end])
+    }
+
+    /// Says how many places of [`room`](ChunkWriter::room) are written.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        assert!(len <= CHUNK_RECORDS, "a chunk of {len} records");
+        self.len = len;
+    }
+
+    /// Completes the chunk: `None` where nothing was written.
+    pub(crate) fn seal(mut self) -> Option<Chunk<R>> {
+        let len = self.len;
+        if len == 0 {
+            return None;
+        }
+        let layout = Layout::of::<R>(len);
+        // A short chunk gives its large block back and lives in one of its own size.
+        if len < CHUNK_RECORDS / 2 {
+            let mut block = Block::new(layout.bytes);
+            let end = RECORDS_AT + len * size_of::<R>();
+            block.bytes_mut()[RECORDS_AT..end].copy_from_slice(&self.block.bytes()[RECORDS_AT..end]);
+            self.block = block;
+        }
+        let (head, rest) = self.block.bytes_mut().split_at_mut(RECORDS_AT);
+        let (records, rest) = rest.split_at_mut(layout.filter_at - RECORDS_AT);
+        let (filter, directory) = rest.split_at_mut(layout.directory_at - layout.filter_at);
+        let records: &[R] = bytemuck::cast_slice(&records[..len * size_of::<R>()]);
+        let filter = bytemuck::cast_slice_mut(&mut filter[..layout.slots * size_of::<u64>()]);
+        let directory = bytemuck::cast_slice_mut(&mut directory[..(layout.slots + 1) * size_of::<u16>()]);
+        let header = Header::of::<R>(len, records[0].key().hash, records[len - 1].key().hash);
+        let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
+        index(records, scale, filter, directory);
+        head.copy_from_slice(bytemuck::bytes_of(&header));
+        Some(Chunk { block: self.block, header, layout, scale, record: PhantomData })
+    }
+}
+
+/// Fills filter and directory of sorted records, in one pass forward.
+fn index<R: Record>(records: &[R], scale: Scale, filter: &mut [u64], directory: &mut [u16]) {
+    filter.fill(0);
+    let mut next_slot = 0;
+    for (number, record) in records.iter().enumerate() {
+        let key = record.key();
+        let slot = scale.slot(key.hash);
+        filter[slot] |= filter_mask(key);
+        while next_slot <= slot {
+            directory[next_slot] = number as u16;
+            next_slot += 1;
+        }
+    }
+    directory[next_slot..].fill(records.len() as u16);
+}

@@ -1,0 +1,145 @@
+//! Merging two runs, a measured piece at a time.
+
+use std::cmp::Ordering;
+
+use differential_dataflow::trace::implementations::spine_fueled::{Merger, SpineBatch};
+use timely::progress::frontier::AntichainRef;
+
+use super::builder::RunBuilder;
+use super::layout::CHUNK_RECORDS;
+use super::record::Record;
+use super::run::Run;
+
+impl<R: Record> SpineBatch for Run<R> {
+    type Time = u64;
+    type Merger = RunMerger<R>;
+
+    fn len(&self) -> usize {
+        Run::len(self)
+    }
+}
+
+/// A merge in progress. Epochs below the compaction frontier are told apart no more, so records that differ only in them fold.
+pub(crate) struct RunMerger<R> {
+    since: u64,
+    /// The next record of each source: chunk, and place in it.
+    next: [(usize, usize); 2],
+    builder: RunBuilder<R>,
+    /// The last record taken, which the next may fold into.
+    pending: Option<R>,
+}
+
+impl<R: Record> Merger<Run<R>> for RunMerger<R> {
+    fn new(_source1: &Run<R>, _source2: &Run<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
+        let since = compaction_frontier.first().copied().unwrap_or(u64::MAX);
+        RunMerger { since, next: [(0, 0); 2], builder: RunBuilder::new(), pending: None }
+    }
+
+    fn work(&mut self, source1: &Run<R>, source2: &Run<R>, fuel: &mut isize) {
+        while *fuel > 0 {
+            let heads = [self.head(source1, 0), self.head(source2, 1)];
+            let limit = (*fuel as usize).min(CHUNK_RECORDS);
+            let taken = match heads {
+                [Some(a), Some(b)] if R::FOLDS => self.fold_two(a, b, limit),
+                [Some(a), Some(b)] => self.merge_two(a, b, limit),
+                [Some(a), None] => [self.copy_one(a, limit), 0],
+                [None, Some(b)] => [0, self.copy_one(b, limit)],
+                [None, None] => return self.flush(),
+            };
+            self.step(source1, 0, taken[0]);
+            self.step(source2, 1, taken[1]);
+            *fuel -= (taken[0] + taken[1]) as isize;
+        }
+    }
+
+    fn done(self) -> Option<Run<R>> {
+        assert!(self.pending.is_none(), "a merge was ended before its work was done");
+        self.builder.finish()
+    }
+}
+
+impl<R: Record> RunMerger<R> {
+    /// The rest of a source's current chunk; `None` at its end.
+    fn head<'a>(&self, source: &'a Run<R>, side: usize) -> Option<&'a [R]> {
+        let (chunk, place) = self.next[side];
+        source.chunks().get(chunk).map(|chunk| &chunk.records()[place..])
+    }
+
+    fn step(&mut self, source: &Run<R>, side: usize, taken: usize) {
+        let (chunk, place) = &mut self.next[side];
+        *place += taken;
+        if source.chunks().get(*chunk).is_some_and(|chunk| *place == chunk.records().len()) {
+            (*chunk, *place) = (*chunk + 1, 0);
+        }
+    }
+
+    /// Merges records that never fold, until one side or the room ends. Hashes are uniform, so which side is next can not be
+    /// predicted: it is selected, not branched on.
+    fn merge_two(&mut self, a: &[R], b: &[R], limit: usize) -> [usize; 2] {
+        let writer = self.builder.writer();
+        let len = writer.len();
+        let room = &mut writer.room()[len..];
+        let end = room.len().min(limit);
+        let (mut from_a, mut from_b, mut to) = (0, 0, 0);
+        while from_a < a.len() && from_b < b.len() && to < end {
+            let (head_a, head_b) = (&a[from_a], &b[from_b]);
+            let (hash_a, hash_b) = (head_a.key().hash, head_b.key().hash);
+            let is_a = if hash_a == hash_b { head_a.order(head_b).is_le() } else { hash_a < hash_b };
+            room[to] = *if is_a { head_a } else { head_b };
+            from_a += is_a as usize;
+            from_b += !is_a as usize;
+            to += 1;
+        }
+        writer.set_len(len + to);
+        [from_a, from_b]
+    }
+
+    /// Merges records that may fold, until one side or `limit` ends.
+    fn fold_two(&mut self, a: &[R], b: &[R], limit: usize) -> [usize; 2] {
+        let (mut from_a, mut from_b) = (0, 0);
+        while from_a < a.len() && from_b < b.len() && from_a + from_b < limit {
+            let (head_a, head_b) = (&a[from_a], &b[from_b]);
+            let is_a = head_a.order(head_b) != Ordering::Greater;
+            self.take(*if is_a { head_a } else { head_b });
+            from_a += is_a as usize;
+            from_b += !is_a as usize;
+        }
+        [from_a, from_b]
+    }
+
+    fn copy_one(&mut self, source: &[R], limit: usize) -> usize {
+        let source = &source[..source.len().min(limit)];
+        if R::FOLDS {
+            source.iter().for_each(|record| self.take(*record));
+            return source.len();
+        }
+        let writer = self.builder.writer();
+        let len = writer.len();
+        let taken = source.len().min(CHUNK_RECORDS - len);
+        writer.room()[len..len + taken].copy_from_slice(&source[..taken]);
+        writer.set_len(len + taken);
+        taken
+    }
+
+    #[inline]
+    fn take(&mut self, mut record: R) {
+        record.advance(self.since);
+        if let Some(pending) = &mut self.pending {
+            if pending.order(&record).is_eq() && pending.fold(&record) {
+                return;
+            }
+            if !pending.is_zero() {
+                self.builder.push(*pending);
+            }
+        }
+        self.pending = Some(record);
+    }
+
+    fn flush(&mut self) {
+        if let Some(pending) = self.pending.take()
+            && !pending.is_zero()
+        {
+            self.builder.push(pending);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What the engine remembers: hash-sorted immutable runs, under differential's spine.
+//!
+//! A [`Run`](run::Run) is a sorted sequence of fixed-width [`Record`](record::Record)s, cut into bounded [`Chunk`](chunk::Chunk)s.
+//! Records sort by a uniform keyed hash first, so building, merging and probing all run forward through memory, a worker owns a
+//! contiguous range of the hash space, and its share of a run is a slice. A chunk is one block of bytes with a versioned layout:
+//! what is in memory is what a file would hold.
+
+pub(crate) mod block;
+pub(crate) mod builder;
+pub(crate) mod chunk;
+pub(crate) mod layout;
+pub(crate) mod merger;
+pub(crate) mod prefetch;
+pub(crate) mod record;
+pub(crate) mod run;
+pub(crate) mod scale;
+pub(crate) mod sort;
+pub(crate) mod spine;
+pub(crate) mod sweep;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use record::Record;
+pub(crate) use run::Run;
+pub(crate) use spine::Spine;

@@ -1,0 +1,49 @@
+//! The runs of one arrangement, kept few by differential's spine.
+
+use differential_dataflow::trace::implementations::spine_fueled;
+use differential_dataflow::trace::{Description, Span, Trace as _, TraceReader as _};
+use timely::dataflow::operators::generic::OperatorInfo;
+use timely::progress::Antichain;
+
+use super::record::Record;
+use super::run::Run;
+
+/// A logarithmic number of runs, merged in the background of insertions. Physical merging is never held back; which epochs stay
+/// apart in it is said by [`set_since`](Spine::set_since).
+pub(crate) struct Spine<R: Record> {
+    spine: spine_fueled::Spine<Run<R>>,
+    upper: u64,
+}
+
+impl<R: Record> Spine<R> {
+    /// An empty arrangement for an operator.
+    pub(crate) fn new(info: &OperatorInfo) -> Self {
+        Spine { spine: spine_fueled::Spine::with_effort(1, info.clone(), None, None), upper: 0 }
+    }
+
+    /// Adds what an epoch brought; epochs ascend.
+    ///
+    /// # Panics
+    /// Where the epoch, or a later one, was inserted before.
+    pub(crate) fn insert(&mut self, epoch: u64, run: Option<Run<R>>) {
+        assert!(self.upper <= epoch, "epoch {epoch} inserted twice; upper is {}", self.upper);
+        let lower = Antichain::from_elem(self.upper);
+        self.upper = epoch + 1;
+        let upper = Antichain::from_elem(self.upper);
+        let desc = Description::new(lower, upper.clone(), Antichain::from_elem(0));
+        self.spine.insert(Span::new(desc, run));
+        self.spine.set_physical_compaction(upper.borrow());
+    }
+
+    /// Says that no read asks for an epoch below `since` any more.
+    pub(crate) fn set_since(&mut self, since: u64) {
+        self.spine.set_logical_compaction(Antichain::from_elem(since).borrow());
+    }
+
+    /// The runs, oldest first.
+    pub(crate) fn runs(&self) -> Vec<Run<R>> {
+        let mut runs = Vec::new();
+        self.spine.map_spans(|span| runs.extend(span.inner.clone()));
+        runs
+    }
+}

@@ -1,0 +1,70 @@
+//! Looking up a whole sorted batch of keys in a run at once.
+//!
+//! Keys and records are in the same order, so the sweep goes forward through both. It asks the filters a block of keys ahead,
+//! and only what passes costs a look at records.
+
+use crate::domain::fingerprint::Fingerprint;
+
+use super::chunk::{Chunk, filter_mask};
+use super::prefetch::prefetch;
+use super::record::Record;
+use super::run::Run;
+
+/// Keys whose filter words are fetched together.
+const BLOCK_KEYS: usize = 32;
+
+/// Calls `found(index of the key, its records)` for every key that the run holds, in order; more than once for a key whose
+/// records span chunks. `keys` are sorted and distinct.
+pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
+    let mut from = 0;
+    for chunk in run.chunks() {
+        let (low, high) = chunk.hashes();
+        from += gallop(&keys[from..], |key| key.hash < low);
+        if from == keys.len() {
+            return;
+        }
+        let to = from + gallop(&keys[from..], |key| key.hash <= high);
+        sweep_chunk(chunk, &keys[from..to], |index, records| found(from + index, records));
+        // The next chunk may begin with the hash that this one ends with.
+        from = to - keys[from..to].iter().rev().take_while(|key| key.hash == high).count();
+    }
+}
+
+fn sweep_chunk<'r, R: Record>(chunk: &'r Chunk<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
+    let filter = chunk.filter();
+    let directory = chunk.directory();
+    let mut slots = [0_usize; BLOCK_KEYS];
+    for (block, keys) in keys.chunks(BLOCK_KEYS).enumerate() {
+        for (slot, key) in slots.iter_mut().zip(keys) {
+            *slot = chunk.slot(key.hash);
+            prefetch(&filter[*slot]);
+        }
+        let mut passed = [0_u8; BLOCK_KEYS];
+        let mut passed_len = 0;
+        for (index, key) in keys.iter().enumerate() {
+            let mask = filter_mask(*key);
+            passed[passed_len] = index as u8;
+            passed_len += (filter[slots[index]] & mask == mask) as usize;
+        }
+        for index in &passed[..passed_len] {
+            prefetch(&directory[slots[*index as usize]]);
+        }
+        for index in &passed[..passed_len] {
+            let index = *index as usize;
+            let records = chunk.find_in_slot(slots[index], keys[index]);
+            if !records.is_empty() {
+                found(block * BLOCK_KEYS + index, records);
+            }
+        }
+    }
+}
+
+/// How many leading keys satisfy a condition that holds for a prefix, found in the logarithm of the answer.
+fn gallop(keys: &[Fingerprint], holds: impl Fn(&Fingerprint) -> bool) -> usize {
+    let mut step = 1;
+    while step < keys.len() && holds(&keys[step]) {
+        step *= 2;
+    }
+    let to = (step + 1).min(keys.len());
+    keys[..to].partition_point(holds)
+}

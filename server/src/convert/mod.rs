@@ -1,0 +1,10 @@
+//! Where the wire's generated types and the engine's own meet; no other module names `recount_proto`.
+//!
+//! [`to_wire`] turns what the engine answers into messages, [`json`] writes messages in the contract's JSON (proto3 JSON with
+//! snake_case names, plain numbers and zeros written). Requests are checked where they are served and carry plain values on.
+
+pub mod json;
+pub(crate) mod names;
+pub mod to_wire;
+
+pub use recount_proto::{FILE_DESCRIPTOR_SET, v1 as wire};

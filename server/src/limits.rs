@@ -1,0 +1,48 @@
+//! What one call may ask for, in one place, and why these numbers fit together.
+
+use recount_dataflow::domain::rules::DAY_MS;
+use recount_dataflow::domain::validate::{ID_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// Ads in one request.
+pub const ADS_MAX: usize = 1_000;
+/// Rows of a page where the request does not say.
+pub const PAGE_ROWS_DEFAULT: usize = 10_000;
+/// Rows of the largest page.
+pub const PAGE_ROWS_MAX: usize = 100_000;
+/// Ads or clicks of an answer where the request does not say.
+pub const LIMIT_DEFAULT: usize = 100;
+/// Ads or clicks of the largest answer.
+pub const LIMIT_MAX: usize = 10_000;
+/// Longest range of one read, in ms: ten years.
+pub const RANGE_MS_MAX: i64 = 3_660 * DAY_MS;
+/// Windows looked up at a time, so that a long range of one ad never becomes one large answer.
+pub const SLICE_WINDOWS: i64 = 100_000;
+/// A read of at most this many windows is answered in place; a larger one moves to a blocking thread.
+pub const INLINE_WINDOWS_MAX: i64 = 2_048;
+/// Copies, verdicts or revisions shown of one click or row.
+pub const EVIDENCE_MAX: usize = 1_000;
+/// Unmatched verdicts that can be listed.
+pub const UNMATCHED_MAX: usize = 100_000;
+
+/// Largest message that is taken in, in bytes: a request is ads and a token.
+pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Largest message that is sent, in bytes: what clients take unless told otherwise.
+pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
+/// What a page leaves free of it, for its snapshot and token.
+pub const RESPONSE_BYTES_SPARE: usize = 64 << 10;
+/// Where the changes of an epoch are cut into messages, in bytes.
+pub const STREAM_MESSAGE_BYTES: usize = 256 << 10;
+
+/// Bytes of the encoded metrics and numbers of one row or ad, at most.
+const NUMBERS_BYTES_MAX: usize = 128;
+
+const _: () = assert!(
+    LIMIT_MAX * (ID_BYTES_MAX + NUMBERS_BYTES_MAX) < RESPONSE_BYTES_MAX - RESPONSE_BYTES_SPARE,
+    "the longest list of top ads fits one message"
+);
+const _: () = assert!(ADS_MAX * (ID_BYTES_MAX + 8) < REQUEST_BYTES_MAX, "the longest list of ads fits one request");
+const _: () = assert!(
+    RECORD_BYTES_MAX + RESPONSE_BYTES_SPARE < RESPONSE_BYTES_MAX,
+    "a page can hold the longest record that was set aside"
+);
+const _: () = assert!(PAGE_ROWS_DEFAULT <= PAGE_ROWS_MAX && LIMIT_DEFAULT <= LIMIT_MAX);

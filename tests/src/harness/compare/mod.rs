@@ -1,0 +1,106 @@
+//! What is compared, by kind of read.
+
+mod explanations;
+mod histories;
+mod states;
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use recount_dataflow::domain::window::WindowState;
+use recount_dataflow::read::{Row, Snapshot};
+
+use super::Case;
+use crate::model::{Eight, Model, RowKey, RowValue};
+
+pub use explanations::explanations;
+pub use histories::{changes, corrections, set_aside};
+pub use states::{point_reads, rows, state, top};
+
+/// A row of either side.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// The row.
+    pub key: RowKey,
+    /// The eight metrics.
+    pub metrics: Vec<i64>,
+    /// Corrections so far.
+    pub revision: u32,
+    /// The window's state.
+    pub state: WindowState,
+}
+
+impl Seen {
+    /// What the engine has.
+    pub fn found(row: &Row) -> Seen {
+        let key = RowKey { ad_id: Arc::clone(&row.ad_id), granularity: row.granularity, start_ms: row.window_start_ms };
+        Seen { key, metrics: numbers(&Eight::of(&row.metrics)), revision: row.revision, state: row.state }
+    }
+
+    /// What the model has as of an epoch.
+    pub fn expected(model: &Model, as_of: u64, key: &RowKey, row: &RowValue) -> Seen {
+        let state = model.state(as_of).marks.state_of(key);
+        Seen { key: key.clone(), metrics: numbers(&row.metrics), revision: row.revision, state }
+    }
+}
+
+fn numbers(metrics: &Eight) -> Vec<i64> {
+    recount_dataflow::domain::metrics::Metric::ALL.iter().map(|&metric| metrics.get(metric)).collect()
+}
+
+/// Everything that can be read, as of every epoch.
+///
+/// # Errors
+/// The first difference.
+pub fn everything(case: &mut Case<'_>) -> Result<(), String> {
+    let readable = case.fed.reader.readable();
+    let last_epoch = case.model.last_epoch();
+    same("the readable epochs", &(readable.since, readable.upper), &(0, last_epoch + 1))?;
+    for as_of in 0..=last_epoch {
+        let snapshot = snapshot(case, as_of)?;
+        let granularities = case.history.plan.granularities();
+        state(case, &snapshot, &granularities).map_err(|difference| format!("as of {as_of}: {difference}"))?;
+        changes(case, &snapshot).map_err(|difference| format!("as of {as_of}: {difference}"))?;
+    }
+    // Reads of a part are dearer to check; some epochs stand for all.
+    for as_of in [last_epoch, last_epoch / 2] {
+        let snapshot = snapshot(case, as_of)?;
+        let within = |difference| format!("as of {as_of}: {difference}");
+        point_reads(case, &snapshot).map_err(within)?;
+        top(case, &snapshot).map_err(within)?;
+        explanations(case, &snapshot).map_err(within)?;
+    }
+    corrections(case)?;
+    set_aside(case)
+}
+
+fn snapshot(case: &Case<'_>, as_of: u64) -> Result<Snapshot, String> {
+    let snapshot = case.fed.reader.snapshot(Some(as_of)).map_err(|error| error.to_string())?;
+    same("as_of", &snapshot.as_of(), &as_of)?;
+    Ok(snapshot)
+}
+
+fn same<T: Debug + PartialEq>(what: &str, found: &T, expected: &T) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("{what}\n  found    {found:?}\n  expected {expected:?}"))
+}
+
+/// Compares two lists, and shows no more than where they part.
+fn same_list<T: Debug + PartialEq>(what: &str, found: &[T], expected: &[T]) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    let parted = found.iter().zip(expected).take_while(|(one, other)| one == other).count();
+    let show = |list: &[T]| match list.get(parted) {
+        Some(item) => format!("{item:?}"),
+        None => "nothing more".to_owned(),
+    };
+    let (found_len, expected_len) = (found.len(), expected.len());
+    Err(format!(
+        "{what}: {found_len} found, {expected_len} expected; item {parted}\n  found    {}\n  expected {}",
+        show(found),
+        show(expected)
+    ))
+}

@@ -1,0 +1,142 @@
+//! Feeds the records of a history to an engine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use recount_dataflow::domain::fingerprint::HashKey;
+use recount_dataflow::engine::{Engine, EngineError, History as Kept, Settings, StreamName};
+use recount_dataflow::intake::{Intake, RawRecords, unreadable};
+use recount_dataflow::read::Reader;
+
+use crate::history::{Cut, History};
+use crate::model::Delivered;
+
+/// An engine that was fed a whole history, and drained.
+pub struct Fed {
+    /// The engine.
+    pub engine: Engine,
+    /// A reader of it.
+    pub reader: Reader,
+}
+
+/// The lines of one stream.
+struct Lines {
+    bytes: Vec<u8>,
+}
+
+impl RawRecords for Lines {
+    fn record(&self, offset: u64) -> (&[u8], u64) {
+        let from = &self.bytes[offset as usize..];
+        let length = from.iter().position(|&byte| byte == b'\n').expect("every line ends");
+        (&from[..length], offset + length as u64 + 1)
+    }
+}
+
+/// The wall clock that the harness binds to an epoch: the same for all where the engine cuts epochs by itself.
+pub fn wall_ms(history: &History, epoch: u64) -> i64 {
+    match history.plan.cut {
+        Cut::Labels => 1_800_000_000_000 + epoch as i64,
+        Cut::Every(_) => 1_800_000_000_000,
+    }
+}
+
+/// The settings that a history is run by: every epoch stays readable.
+pub fn settings(history: &History) -> Settings {
+    let plan = &history.plan;
+    let mut secret = [0; 16];
+    secret[..8].copy_from_slice(&history.seed.to_le_bytes());
+    Settings {
+        rules: history.rules,
+        workers: plan.workers,
+        epoch_records: match plan.cut {
+            Cut::Labels => usize::MAX,
+            Cut::Every(records) => records,
+        },
+        kept: plan.kept,
+        history: Kept { epochs: 1 << 40, age: Duration::from_secs(1 << 30), bytes: usize::MAX },
+        epochs_in_flight: plan.epochs_in_flight,
+        key: HashKey::new(secret),
+        stream_set_aside: true,
+    }
+}
+
+/// An engine for a history.
+///
+/// # Errors
+/// Where it does not start.
+pub fn start(history: &History) -> Result<Engine, EngineError> {
+    let stream = |partition| StreamName { source: "history".to_owned(), partition };
+    Engine::start(settings(history), (0..history.plan.streams as i32).map(stream).collect())
+}
+
+/// Starts an engine, feeds it all epochs, and waits until they are complete.
+///
+/// # Errors
+/// Where it stops.
+pub fn feed(history: &History, epochs: &[Vec<Delivered>]) -> Result<Fed, EngineError> {
+    let mut engine = start(history)?;
+    let reader = engine.reader();
+    push_all(&mut engine, history, epochs)?;
+    engine.drain()?;
+    Ok(Fed { engine, reader })
+}
+
+/// Feeds all epochs and does not wait.
+///
+/// # Errors
+/// Where the engine stops.
+pub fn push_all(engine: &mut Engine, history: &History, epochs: &[Vec<Delivered>]) -> Result<(), EngineError> {
+    let plan = &history.plan;
+    let raw: Vec<Arc<Lines>> = (0..plan.streams).map(|stream| Arc::new(lines(epochs, stream))).collect();
+    let intakes = if plan.intake_per_stream { plan.streams as usize } else { 1 };
+    let key = settings(history).key;
+    let mut intakes: Vec<Intake> = (0..intakes).map(|_| Intake::new(key, history.rules)).collect();
+    let mut push = |engine: &mut Engine, records: &[&Delivered], wall_ms| {
+        let by_stream = |one: &&Delivered, next: &&Delivered| one.position.stream == next.position.stream;
+        for run in records.chunk_by(by_stream) {
+            for batch in run.chunks(plan.batch_records) {
+                let stream = batch[0].position.stream;
+                let intake = stream as usize % intakes.len();
+                let raw = raw[stream as usize].clone();
+                let mut builder = intakes[intake].batch(stream, batch.len(), raw);
+                batch.iter().for_each(|delivered| push_record(&mut builder, delivered));
+                engine.push(builder.finish(), Some(wall_ms))?;
+            }
+        }
+        Ok(())
+    };
+    match plan.cut {
+        Cut::Labels => {
+            for (epoch, records) in (1..).zip(epochs) {
+                let records: Vec<&Delivered> = records.iter().collect();
+                push(engine, &records, wall_ms(history, epoch))?;
+                engine.close_epoch(Some(wall_ms(history, epoch)))?;
+            }
+        }
+        Cut::Every(_) => {
+            let records: Vec<&Delivered> = epochs.iter().flatten().collect();
+            push(engine, &records, wall_ms(history, 0))?;
+            engine.close_epoch(Some(wall_ms(history, 0)))?;
+        }
+    }
+    Ok(())
+}
+
+fn push_record(builder: &mut recount_dataflow::intake::BatchBuilder<'_>, delivered: &Delivered) {
+    let payload = delivered.record.to_json();
+    let offset = delivered.position.offset;
+    match delivered.record.body.to_event() {
+        Some(event) => builder.push(&event, offset, payload.as_bytes(), delivered.record.arrival_ms),
+        None => builder.push_broken(unreadable("cut short"), offset, payload.as_bytes(), payload.len() as u64),
+    }
+}
+
+fn lines(epochs: &[Vec<Delivered>], stream: u16) -> Lines {
+    let mut bytes = Vec::new();
+    for delivered in epochs.iter().flatten().filter(|delivered| delivered.position.stream == stream) {
+        assert_eq!(bytes.len() as u64, delivered.position.offset, "a stream's records follow each other");
+        bytes.extend_from_slice(delivered.record.to_json().as_bytes());
+        bytes.push(b'\n');
+    }
+    Lines { bytes }
+}

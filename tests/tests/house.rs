@@ -1,0 +1,220 @@
+//! The architecture, held by a test: who may know whom, where the risky things live, and how large a room may be.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Longest source file, in lines.
+const FILE_LINES_MAX: usize = 500;
+
+/// The rooms of `dataflow`, and the rooms that each may use beside itself.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("intake", &["domain"]),
+    ("trace", &["domain"]),
+    ("operators", &["domain", "trace"]),
+    ("graph", &["domain", "trace", "operators"]),
+    ("worker", &["domain", "trace", "operators", "graph"]),
+    ("engine", &["domain", "intake", "trace", "operators", "graph", "worker", "read"]),
+    ("read", &["domain", "intake", "trace", "operators", "graph", "worker", "engine"]),
+    ("lib", &["domain", "intake", "engine", "read"]),
+];
+
+/// Source files that may hold `unsafe`, each with its argument beside it.
+const UNSAFE_FILES: &[&str] = &[];
+
+#[test]
+fn the_engine_depends_on_no_other_crate_of_ours() {
+    let ours: Vec<String> = dependencies("dataflow").into_iter().filter(|name| name.starts_with("recount")).collect();
+    assert!(ours.is_empty(), "dataflow depends on {ours:?}");
+}
+
+#[test]
+fn only_the_engine_names_timely_and_differential() {
+    for crate_name in ["proto", "connectors", "server"] {
+        let named = dependencies(crate_name);
+        for forbidden in ["timely", "differential-dataflow", "columnar"] {
+            assert!(!named.iter().any(|name| name == forbidden), "{crate_name} depends on {forbidden}");
+        }
+        for (path, code) in sources(crate_name) {
+            for forbidden in ["timely::", "differential_dataflow"] {
+                assert!(!code.contains(forbidden), "{} names {forbidden}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_server_knows_tokio_and_tonic() {
+    for crate_name in ["dataflow", "connectors"] {
+        for name in dependencies(crate_name) {
+            let is_async = name.starts_with("tokio") || name.starts_with("tonic");
+            assert!(!is_async, "{crate_name} depends on {name}");
+        }
+    }
+    let manifest = fs::read_to_string(root().join("proto/Cargo.toml")).unwrap();
+    for line in manifest.lines().filter(|line| line.starts_with("tonic") && !line.starts_with("tonic-prost-build")) {
+        assert!(line.contains("optional = true"), "proto holds messages always, stubs behind a feature: {line}");
+    }
+    assert!(!manifest.contains("default = "), "proto has no default features");
+}
+
+#[test]
+fn no_library_uses_anyhow() {
+    for crate_name in ["proto", "dataflow", "connectors", "server"] {
+        assert!(!dependencies(crate_name).iter().any(|name| name == "anyhow"), "{crate_name} depends on anyhow");
+    }
+}
+
+#[test]
+fn rooms_of_the_engine_know_only_those_before_them() {
+    let src = root().join("dataflow/src");
+    for (path, code) in sources("dataflow") {
+        let room = path.strip_prefix(&src).unwrap().components().next().unwrap();
+        let room = Path::new(room.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned();
+        let (_, allowed) = ROOMS
+            .iter()
+            .find(|(name, _)| *name == room)
+            .unwrap_or_else(|| panic!("{} is in no room that this test knows", path.display()));
+        for used in uses_of_crate(&code) {
+            assert!(
+                used == room || allowed.contains(&used.as_str()),
+                "{} uses crate::{used}, which {room} does not know",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_rules_are_pure() {
+    for (path, code) in sources("dataflow/src/domain") {
+        for forbidden in
+            ["timely", "differential_dataflow", "std::time", "std::fs", "std::net", "std::thread", "rand::", "HashMap"]
+        {
+            assert!(!code.contains(forbidden), "{} names {forbidden}", path.display());
+        }
+    }
+}
+
+#[test]
+fn generated_messages_stop_at_one_module() {
+    for crate_name in ["connectors", "server"] {
+        let src = root().join(crate_name).join("src");
+        let naming: Vec<PathBuf> = sources(crate_name)
+            .into_iter()
+            .filter(|(_, code)| code.contains("recount_proto"))
+            .map(|(path, _)| path.strip_prefix(&src).unwrap().to_path_buf())
+            .collect();
+        let folders: Vec<&Path> = naming.iter().map(|path| path.parent().unwrap()).collect();
+        let one_folder =
+            folders.windows(2).all(|pair| pair[0] == pair[1]) && folders.iter().all(|one| *one != Path::new(""));
+        assert!(naming.len() <= 1 || one_folder, "{crate_name} names generated messages in {naming:?}");
+    }
+    assert!(!dependencies("dataflow").iter().any(|name| name.starts_with("prost")), "dataflow depends on prost");
+}
+
+#[test]
+fn unsafe_lives_in_named_files() {
+    for crate_name in ["proto", "dataflow", "connectors", "server", "tests"] {
+        for (path, code) in sources(crate_name) {
+            let holds = code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == "unsafe");
+            let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+            let named = UNSAFE_FILES.contains(&relative.as_str());
+            // This file has the word in a string.
+            assert!(!holds || named || relative == "tests/tests/house.rs", "{relative} holds unsafe");
+        }
+    }
+}
+
+#[test]
+fn rooms_are_small_and_nothing_is_left_for_later() {
+    for crate_name in ["proto", "dataflow", "connectors", "server", "tests", "benches"] {
+        for path in files(&root().join(crate_name)) {
+            let text = fs::read_to_string(&path).unwrap();
+            let lines = text.lines().count();
+            assert!(lines <= FILE_LINES_MAX, "{} has {lines} lines", path.display());
+            for later in
+                [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")]
+            {
+                assert!(!text.contains(later), "{} holds {later}", path.display());
+            }
+        }
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The names under `[dependencies]` of a crate.
+fn dependencies(crate_name: &str) -> Vec<String> {
+    let manifest = fs::read_to_string(root().join(crate_name).join("Cargo.toml")).unwrap();
+    let mut in_section = false;
+    let mut names = Vec::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_section = line == "[dependencies]";
+        } else if in_section && !line.starts_with('#') {
+            names.extend(line.split(['.', ' ', '=']).next().filter(|name| !name.is_empty()).map(str::to_owned));
+        }
+    }
+    names
+}
+
+/// The sources under a crate or a folder, comments left out.
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut sources = Vec::new();
+    for path in files(&root().join(folder)) {
+        let text = fs::read_to_string(&path).unwrap();
+        let code: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        sources.push((path, code.join("\n")));
+    }
+    sources
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The rooms named after `crate::`, also those in braces.
+fn uses_of_crate(code: &str) -> Vec<String> {
+    let mut used = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        let word =
+            |text: &str| text.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap().to_owned();
+        match after.strip_prefix('{') {
+            Some(list) => used.extend(top_level(list).iter().map(|item| word(item))),
+            None => used.push(word(after)),
+        }
+    }
+    used
+}
+
+/// The items of a list in braces, whatever is nested in them.
+fn top_level(list: &str) -> Vec<String> {
+    let (mut items, mut depth) = (vec![String::new()], 0);
+    for character in list.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => items.push(String::new()),
+            _ if depth == 0 => items.last_mut().unwrap().push(character),
+            _ => {}
+        }
+    }
+    items.retain(|item| !item.trim().is_empty());
+    items
+}
