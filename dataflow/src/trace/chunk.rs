@@ -85,6 +85,7 @@ impl<R: Record> Chunk<R> {
     }
 
     /// The chunk as a file would hold it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what checkpoints and restoring stand on"))]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.block.bytes()[..self.layout.bytes]
     }
@@ -93,6 +94,7 @@ impl<R: Record> Chunk<R> {
     ///
     /// # Errors
     /// Where they are no chunk of this kind of record, or of a format of a later version.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what checkpoints and restoring stand on"))]
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
         let header = Header::check::<R>(bytes)?;
         let layout = Layout::of::<R>(header.len as usize);

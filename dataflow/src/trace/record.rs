@@ -23,11 +23,15 @@ pub(crate) trait Record: Pod + Send + Sync + 'static {
     fn order(&self, other: &Self) -> Ordering;
 
     /// Moves the record's epoch forward to `since`, where it has one: no read tells epochs below `since` apart.
-    fn advance(&mut self, since: u64);
+    fn advance(&mut self, _since: u64) {}
 
     /// Adds an equal record to this one, and says whether it did: where the sum would not fit, both stay.
-    fn fold(&mut self, other: &Self) -> bool;
+    fn fold(&mut self, _other: &Self) -> bool {
+        false
+    }
 
     /// Whether the record says nothing and may be dropped.
-    fn is_zero(&self) -> bool;
+    fn is_zero(&self) -> bool {
+        false
+    }
 }

@@ -1,0 +1,101 @@
+//! Corrections, as `counts` keeps them.
+
+use std::cmp::Ordering;
+
+use bytemuck::{Pod, Zeroable};
+
+use crate::domain::cause::Causes;
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::metrics::Metrics;
+use crate::domain::window::WindowState;
+use crate::trace::Record;
+
+use super::WindowCode;
+
+/// One correction. Epochs are kept apart for as long as the row lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct CorrectionRecord {
+    ad_hash: u64,
+    ad_low: u32,
+    /// Which window.
+    pub(crate) window: WindowCode,
+    /// When it was corrected.
+    pub(crate) epoch: u64,
+    /// The row's corrections so far, this one included.
+    pub(crate) revision: u32,
+    causes: u16,
+    is_final: u16,
+    /// The wall clock bound to the epoch, ms since 1970.
+    pub(crate) wall_ms: i64,
+    before: [i64; 6],
+    after: [i64; 6],
+}
+
+impl CorrectionRecord {
+    /// The first correction of one row.
+    pub(crate) fn new(ad: Fingerprint, window: WindowCode, epoch: u64, before: Metrics, after: Metrics) -> Self {
+        CorrectionRecord {
+            ad_hash: ad.hash,
+            ad_low: ad.low,
+            window,
+            epoch,
+            revision: 1,
+            before: unpack(before),
+            after: unpack(after),
+            ..CorrectionRecord::zeroed()
+        }
+    }
+
+    /// The same with what else is known of it: why it was, and the state that the epoch left its window in.
+    pub(crate) fn with(self, revision: u32, causes: Causes, state: WindowState, wall_ms: i64) -> Self {
+        let is_final = u16::from(state == WindowState::Final);
+        CorrectionRecord { revision, causes: causes.bits().into(), is_final, wall_ms, ..self }
+    }
+
+    /// The state that the epoch left its window in.
+    pub(crate) fn state(&self) -> WindowState {
+        if self.is_final == 0 { WindowState::Closed } else { WindowState::Final }
+    }
+
+    /// What touched the row.
+    pub(crate) fn causes(&self) -> Causes {
+        Causes::from_bits(self.causes as u8)
+    }
+
+    /// The row before.
+    pub(crate) fn before(&self) -> Metrics {
+        pack(self.before)
+    }
+
+    /// The row after.
+    pub(crate) fn after(&self) -> Metrics {
+        pack(self.after)
+    }
+}
+
+impl Record for CorrectionRecord {
+    const SCHEMA: u16 = 8;
+    const FOLDS: bool = false;
+
+    #[inline(always)]
+    fn key(&self) -> Fingerprint {
+        Fingerprint { hash: self.ad_hash, low: self.ad_low }
+    }
+
+    fn order(&self, other: &Self) -> Ordering {
+        (self.key().cmp(&other.key()))
+            .then_with(|| self.window.cmp(&other.window))
+            .then_with(|| self.epoch.cmp(&other.epoch))
+    }
+}
+
+fn unpack(metrics: Metrics) -> [i64; 6] {
+    let Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros } = metrics;
+    [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros]
+}
+
+fn pack(words: [i64; 6]) -> Metrics {
+    let [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros] = words;
+    Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros }
+}
