@@ -1,5 +1,7 @@
 //! The words behind a number: raw records, read again from where they came.
 
+use recount_connectors::{RawRecord, RawStore, decode_one};
+use recount_dataflow::domain::event::Event;
 use recount_dataflow::domain::fact::Position;
 
 /// The strings of a click that the engine does not keep.
@@ -17,24 +19,46 @@ pub(crate) struct VerdictWords {
 }
 
 /// Reads raw records again.
-pub(crate) struct Evidence {}
+pub(crate) struct Evidence {
+    store: RawStore,
+}
 
 impl Evidence {
+    /// From the source's own store.
+    pub(crate) fn new(store: RawStore) -> Self {
+        Evidence { store }
+    }
+
     /// A record as it came; `None` where it can not be read any more.
     pub(crate) fn raw(&self, position: Position) -> Option<Vec<u8>> {
-        let _ = position;
-        None
+        self.record(position).map(|record| record.bytes)
     }
 
-    /// The words of the click at a position.
+    /// The words of the click at a position; `None` where they can not be read any more.
     pub(crate) fn click(&self, position: Position) -> Option<ClickWords> {
-        let _ = self.raw(position)?;
-        None
+        let record = self.record(position)?;
+        match decode_one(record.format, &record.bytes).ok()?.event? {
+            Event::Click(click) => {
+                Some(ClickWords { click_id: click.click_id.into_owned(), user_id: click.user_id.into_owned() })
+            }
+            Event::Verdict(_) => None,
+        }
     }
 
-    /// The words of the verdict at a position.
+    /// The words of the verdict at a position; `None` where they can not be read any more.
     pub(crate) fn verdict(&self, position: Position) -> Option<VerdictWords> {
-        let _ = self.raw(position)?;
-        None
+        let record = self.record(position)?;
+        match decode_one(record.format, &record.bytes).ok()?.event? {
+            Event::Verdict(verdict) => Some(VerdictWords {
+                reason: verdict.reason.into_owned(),
+                model_version: verdict.model_version.into_owned(),
+            }),
+            Event::Click(_) => None,
+        }
+    }
+
+    fn record(&self, position: Position) -> Option<RawRecord> {
+        let record = self.store.record(position.stream, position.offset);
+        record.inspect_err(|cause| tracing::debug!(%cause, "a record behind a number can not be read any more")).ok()
     }
 }

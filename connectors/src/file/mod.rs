@@ -23,6 +23,7 @@ mod raw_store;
 mod reader;
 mod source;
 
+pub(crate) use compression::{Compression, of_name};
 pub use progress::Progress;
 pub use raw_store::{RawError, RawRecord, RawStore};
 pub use source::{FileSource, Next, SourceSettings, Stopper};

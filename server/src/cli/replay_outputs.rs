@@ -1,0 +1,137 @@
+//! The files that a replay writes: some on the way, epoch by epoch, the others at the end.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use recount_dataflow::domain::window::Granularity;
+use recount_dataflow::engine::Engine;
+use recount_dataflow::read::{Reader, Snapshot};
+
+use super::CliError;
+use super::replay::{Format, OutputArgs};
+use crate::convert::json::ToJson as _;
+use crate::convert::to_wire;
+use crate::output::lines;
+use crate::output::sink::Sink;
+
+/// The lineage of a replay: its epochs are a function of the files, so two replays of them agree on every correction's id.
+const LINEAGE: &str = "replay";
+
+/// The files being written.
+pub(super) struct Outputs {
+    reader: Reader,
+    granularity: Granularity,
+    format: Format,
+    out: Option<Sink>,
+    changes: Option<Sink>,
+    corrections: Option<Sink>,
+    status: Option<Sink>,
+    quarantine: Option<Sink>,
+    parked: Option<Sink>,
+    /// The first epoch that was not written.
+    next_epoch: u64,
+    by_cause: BTreeMap<&'static str, u64>,
+}
+
+impl Outputs {
+    /// Opens all of them, so that a path that can not be written is known before any work.
+    pub(super) fn open(args: &OutputArgs, granularity: Granularity, reader: Reader) -> Result<Outputs, CliError> {
+        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Sink::open).transpose();
+        let paths = [&args.out, &args.changes, &args.corrections, &args.status, &args.quarantine, &args.parked];
+        let to_stdout = paths.iter().filter(|path| path.as_deref() == Some(Path::new("-"))).count();
+        if to_stdout > 1 {
+            return Err(CliError::usage(
+                "only one of the outputs can go to standard output; name files for the others",
+            ));
+        }
+        Ok(Outputs {
+            reader,
+            granularity,
+            format: args.format,
+            out: open(&args.out)?,
+            changes: open(&args.changes)?,
+            corrections: open(&args.corrections)?,
+            status: open(&args.status)?,
+            quarantine: open(&args.quarantine)?,
+            parked: open(&args.parked)?,
+            // Epoch 0 is empty: no record, no change.
+            next_epoch: 1,
+            by_cause: BTreeMap::new(),
+        })
+    }
+
+    /// How many corrections there were of each cause.
+    pub(super) fn corrections_by_cause(&self) -> &BTreeMap<&'static str, u64> {
+        &self.by_cause
+    }
+
+    /// Writes what the epochs complete by now have brought.
+    pub(super) fn advance(&mut self, engine: &mut Engine) -> Result<(), CliError> {
+        let readable = self.reader.readable();
+        if let Some(sink) = &mut self.changes {
+            for epoch in self.next_epoch..readable.upper {
+                let snapshot = self.reader.snapshot(Some(epoch))?;
+                let changes = snapshot.changes(self.granularity, None)?;
+                lines::push_changes(sink.buffer(), epoch, snapshot.watermark_ms().unwrap_or(0), &changes);
+                sink.advance()?;
+            }
+        }
+        for correction in self.reader.corrections(self.next_epoch, readable.upper) {
+            *self.by_cause.entry(correction.cause.as_str()).or_default() += 1;
+            if let Some(sink) = &mut self.corrections {
+                lines::push_correction(sink.buffer(), &correction, LINEAGE);
+                sink.advance()?;
+            }
+        }
+        self.next_epoch = readable.upper;
+        for record in engine.take_set_aside() {
+            let sink = if record.is_parked() { &mut self.parked } else { &mut self.quarantine };
+            if let Some(sink) = sink {
+                lines::push_set_aside(sink.buffer(), &record, self.reader.streams());
+                sink.advance()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what only the end can tell, and gives all files their names. Returns the number of rows.
+    pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
+        let rows = self.write_table(snapshot)?;
+        if let Some(sink) = &mut self.status {
+            let status = to_wire::status(snapshot, snapshot.readable(), self.reader.streams());
+            sink.buffer().extend_from_slice(status.to_json().to_string().as_bytes());
+            sink.buffer().push(b'\n');
+        }
+        let sinks = [self.out, self.changes, self.corrections, self.status, self.quarantine, self.parked];
+        sinks.into_iter().flatten().try_for_each(Sink::finish)?;
+        Ok(rows)
+    }
+
+    fn write_table(&mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
+        let mut rows = 0;
+        let Some(sink) = &mut self.out else {
+            snapshot.for_each_row(self.granularity, |_| rows += 1)?;
+            return Ok(rows);
+        };
+        if self.format == Format::Csv {
+            sink.buffer().extend_from_slice(lines::csv_header().as_bytes());
+        }
+        let mut written = Ok(());
+        snapshot.for_each_row(self.granularity, |row| {
+            if written.is_err() {
+                return;
+            }
+            match self.format {
+                Format::Csv => lines::push_csv_row(sink.buffer(), row),
+                _ => {
+                    lines::push_row(sink.buffer(), row);
+                    sink.buffer().push(b'\n');
+                }
+            }
+            rows += 1;
+            written = sink.advance();
+        })?;
+        written?;
+        Ok(rows)
+    }
+}

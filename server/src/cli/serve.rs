@@ -1,0 +1,154 @@
+//! `recount serve`.
+
+use std::future::Future;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use clap::Args;
+use recount_connectors::{FileSource, SourceSettings};
+use recount_dataflow::domain::fingerprint::HashKey;
+use recount_dataflow::engine::{Kept, Settings};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::settings::{EngineArgs, RulesArgs, given};
+use super::{CliError, Global, logging};
+use crate::config::{Config, FlagSetting};
+use crate::lineage::Lineage;
+use crate::server::{self, Ready, ServerSettings};
+
+/// What to serve, and where.
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Files of events, read one after the other; `-` is standard input
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    events: Vec<String>,
+    /// Wait at the end of the file for more
+    #[arg(long)]
+    follow: bool,
+    /// Keep everything in this directory (not available yet: this version keeps it in memory)
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDR")]
+    grpc: Option<String>,
+    /// Time after which an epoch closes [default: 100ms]
+    #[arg(long, value_name = "DURATION")]
+    epoch_interval: Option<String>,
+    /// How far back a read can ask: a time, or a number of epochs [default: 60s]
+    #[arg(long, value_name = "DURATION|N")]
+    history: Option<String>,
+    /// How many epochs stay readable [default: 600]
+    #[arg(long, value_name = "N")]
+    history_epochs: Option<String>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+impl ServeArgs {
+    fn flags(&self) -> Vec<FlagSetting> {
+        let is_epochs = |text: &String| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (epochs, age) = self.history.iter().cloned().partition::<Vec<String>, _>(is_epochs);
+        let own = given([
+            ("grpc.addr", "--grpc", &self.grpc),
+            ("engine.epoch_interval", "--epoch-interval", &self.epoch_interval),
+            ("engine.history", "--history", &age.into_iter().next()),
+            ("engine.history_epochs", "--history", &epochs.into_iter().next()),
+            ("engine.history_epochs", "--history-epochs", &self.history_epochs),
+        ]);
+        [own, self.engine.flags(), self.rules.flags()].concat()
+    }
+}
+
+/// Runs the service until it is told to end.
+pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
+    if args.data_dir.is_some() {
+        return Err(CliError::usage(
+            "--data-dir is not available yet: this version keeps everything in memory; leave it out, and the files named \
+             with --events are read again at every start",
+        ));
+    }
+    let config = global.load(args.flags())?;
+    logging::start(&config)?;
+    if !config.grpc_addr.ip().is_loopback() {
+        tracing::warn!(addr = %config.grpc_addr, "gRPC can be reached from other machines, and asks nobody who they are");
+    }
+    let key = HashKey::new(random()?);
+    let source_settings = SourceSettings {
+        threads: decode_threads(&config),
+        follow: args.follow,
+        spool: true,
+        ..SourceSettings::new(key, config.rules)
+    };
+    let source =
+        FileSource::open(&args.events, source_settings).map_err(|error| CliError::failed(error.to_string()))?;
+    let settings = server_settings(&config, key)?;
+    let runtime = Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("grpc")
+        .build()
+        .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
+    runtime.block_on(async {
+        let shutdown =
+            shutdown_signal().map_err(|cause| CliError::failed(format!("signals can not be heard: {cause}")))?;
+        let served = server::run(settings, source, announce, shutdown).await;
+        served.map_err(|error| CliError::failed(error.to_string()))
+    })
+}
+
+fn server_settings(config: &Config, key: HashKey) -> Result<ServerSettings, CliError> {
+    let engine = Settings {
+        rules: config.rules,
+        workers: config.workers,
+        epoch_records: config.epoch_records,
+        kept: Kept::All,
+        history: config.history,
+        epochs_in_flight: config.epochs_in_flight,
+        key,
+        stream_set_aside: false,
+    };
+    Ok(ServerSettings {
+        engine,
+        epoch_interval: config.epoch_interval,
+        grpc_addr: config.grpc_addr,
+        concurrent_streams: config.concurrent_streams,
+        bounds: config.bounds,
+        drain: config.drain,
+        lineage: Lineage::new(random()?),
+    })
+}
+
+/// Tells whoever started us where we are: one line of JSON.
+fn announce(ready: Ready) {
+    let line = serde_json::json!({"grpc": ready.grpc.to_string(), "http": null, "data_dir": null});
+    let mut stdout = io::stdout();
+    // Who started us may not listen; the service runs all the same.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+    tracing::info!(grpc = %ready.grpc, "ready");
+}
+
+/// Completes at the first interrupt or termination signal.
+fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Decoding keeps up with the workers when it has about as many threads.
+pub(super) fn decode_threads(config: &Config) -> usize {
+    config.workers.min(8)
+}
+
+/// Random bytes from the system.
+pub(super) fn random<const N: usize>() -> Result<[u8; N], CliError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|cause| CliError::failed(format!("the system gave no random bytes: {cause}")))?;
+    Ok(bytes)
+}

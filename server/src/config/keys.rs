@@ -1,0 +1,74 @@
+//! Every setting: its name, its default, and what it means.
+
+/// One setting.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// `section.key`, as in the file.
+    pub(crate) name: &'static str,
+    /// The default, as a user would write it.
+    pub(crate) default: &'static str,
+    /// What it means, in a line.
+    pub(crate) help: &'static str,
+}
+
+const fn key(name: &'static str, default: &'static str, help: &'static str) -> Key {
+    Key { name, default, help }
+}
+
+/// The default of `engine.workers`: as many as the machine has cores.
+pub(crate) const CORES: &str = "cores";
+
+/// All settings, by section.
+pub(crate) const KEYS: [Key; 22] = [
+    key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
+    key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
+    key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
+    key("rules.max_future_skew", "5m", "how far a time may lie ahead of its arrival"),
+    key("dedup.fallback", "false", "whether a click without click_id is known by its ad, user and minute"),
+    key("engine.workers", CORES, "worker threads; `cores` is one a core"),
+    key("engine.epoch_records", "50000", "records after which an epoch closes"),
+    key("engine.epoch_interval", "100ms", "time after which an epoch closes (serve only)"),
+    key("engine.epochs_in_flight", "4", "epochs that may be closed and not complete"),
+    key("engine.history", "60s", "how long an epoch stays readable"),
+    key("engine.history_epochs", "600", "how many epochs stay readable"),
+    key("engine.history_bytes", "512MiB", "memory for the changes of readable epochs"),
+    key("grpc.addr", "127.0.0.1:50051", "where gRPC listens; port 0 takes a free one"),
+    key("grpc.concurrent_streams", "256", "calls at the same time on one connection"),
+    key("grpc.concurrent_reads", "64", "reads at the same time over all connections"),
+    key("grpc.subscribers", "256", "subscriptions that are open at the same time"),
+    key("grpc.subscriber_messages", "16", "messages that wait for one subscriber"),
+    key("grpc.subscriber_stall", "10s", "how long a subscriber may take nothing before it is let go"),
+    key("grpc.drain", "10s", "how long calls may still run at shutdown"),
+    key("log.level", "info", "error, warn, info, debug or trace; or a filter by module"),
+    key("log.format", "text", "text or json"),
+    key("query.timeout", "30s", "how long `recount query` waits for an answer"),
+];
+
+/// The setting of a name.
+pub(crate) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// The name that was probably meant.
+pub(crate) fn nearest(name: &str) -> &'static str {
+    let distance = |key: &&Key| strsim::damerau_levenshtein(key.name, name);
+    KEYS.iter().min_by_key(distance).map(|key| key.name).expect("there are settings")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_finds_its_name() {
+        assert_eq!(nearest("engine.worker"), "engine.workers");
+        assert_eq!(nearest("rules.alowed_lateness"), "rules.allowed_lateness");
+    }
+
+    #[test]
+    fn names_are_given_once() {
+        for (place, key) in KEYS.iter().enumerate() {
+            assert!(KEYS[..place].iter().all(|other| other.name != key.name), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Settings: as written in [`layers`], and as checked in [`Config`]. Nothing but `Config::try_from` turns one into the other, so
+//! a program that runs has settings that fit together.
+
+mod keys;
+mod layers;
+mod units;
+
+use std::env;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::str::FromStr;
+use std::thread;
+use std::time::Duration;
+
+use recount_dataflow::domain::rules::{DAY_MS, Rules};
+use recount_dataflow::engine::History;
+use thiserror::Error;
+
+pub(crate) use self::keys::{KEYS, Key};
+pub(crate) use self::layers::{FlagSetting, Layers};
+pub(crate) use self::units::duration;
+use crate::grpc::Bounds;
+
+/// Settings that can not be used, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{message}")]
+pub(crate) struct ConfigError {
+    message: String,
+}
+
+impl ConfigError {
+    fn new(message: impl Into<String>) -> Self {
+        ConfigError { message: message.into() }
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Settings that fit together.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) rules: Rules,
+    pub(crate) workers: usize,
+    pub(crate) epoch_records: usize,
+    pub(crate) epoch_interval: Duration,
+    pub(crate) epochs_in_flight: usize,
+    pub(crate) history: History,
+    pub(crate) grpc_addr: SocketAddr,
+    pub(crate) concurrent_streams: u32,
+    pub(crate) bounds: Bounds,
+    pub(crate) drain: Duration,
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    pub(crate) query_timeout: Duration,
+}
+
+/// Horizons and latenesses above this are a slip of the pen: a hundred years.
+const RULE_MS_MAX: i64 = 36_525 * DAY_MS;
+
+impl Config {
+    /// The checked settings of this process: flags over environment over file over defaults.
+    pub(crate) fn load(file: Option<&Path>, flags: Vec<FlagSetting>) -> Result<Config, ConfigError> {
+        Config::try_from(&Layers::collect(file, env::vars_os(), flags)?)
+    }
+}
+
+impl TryFrom<&Layers> for Config {
+    type Error = ConfigError;
+
+    fn try_from(layers: &Layers) -> Result<Config, ConfigError> {
+        let read = Read { layers };
+        let config = Config {
+            rules: Rules {
+                allowed_lateness_ms: read.rule_ms("rules.allowed_lateness")?,
+                correction_horizon_ms: read.rule_ms("rules.correction_horizon")?,
+                dedup_horizon_ms: read.rule_ms("rules.dedup_horizon")?,
+                max_future_skew_ms: read.rule_ms("rules.max_future_skew")?,
+                dedup_fallback: read.parsed("dedup.fallback", "true or false")?,
+            },
+            workers: read.workers()?,
+            epoch_records: read.number("engine.epoch_records", 1, 10_000_000)?,
+            epoch_interval: read.duration("engine.epoch_interval", Duration::from_millis(1))?,
+            epochs_in_flight: read.number("engine.epochs_in_flight", 1, 1_024)?,
+            history: History {
+                age: read.duration("engine.history", Duration::ZERO)?,
+                epochs: read.number("engine.history_epochs", 1, 1_000_000)? as u64,
+                bytes: read.with("engine.history_bytes", units::size)?,
+            },
+            grpc_addr: read.parsed("grpc.addr", "an address and a port, as in 127.0.0.1:50051")?,
+            concurrent_streams: read.number("grpc.concurrent_streams", 1, 65_536)? as u32,
+            bounds: Bounds {
+                concurrent_reads: read.number("grpc.concurrent_reads", 1, 512)?,
+                subscribers: read.number("grpc.subscribers", 1, 65_536)?,
+                subscriber_messages: read.number("grpc.subscriber_messages", 1, 4_096)?,
+                subscriber_stall: read.duration("grpc.subscriber_stall", Duration::from_millis(1))?,
+            },
+            drain: read.duration("grpc.drain", Duration::ZERO)?,
+            log_level: read.with("log.level", |text| Ok(text.to_string()))?,
+            log_format: read.with("log.format", |text| match text {
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err(format!("{text:?} is no format; write text or json")),
+            })?,
+            query_timeout: read.duration("query.timeout", Duration::from_millis(1))?,
+        };
+        config.check_relations()?;
+        Ok(config)
+    }
+}
+
+impl Config {
+    /// Relations between settings, each with its reason.
+    fn check_relations(&self) -> Result<(), ConfigError> {
+        let rules = &self.rules;
+        // A click would be frozen before its window could close.
+        if rules.correction_horizon_ms < rules.allowed_lateness_ms {
+            return Err(ConfigError::new(
+                "rules.correction_horizon is shorter than rules.allowed_lateness; make it at least as long",
+            ));
+        }
+        // What is complete must be readable when the last of the epochs in flight completes.
+        if self.history.epochs < self.epochs_in_flight as u64 {
+            return Err(ConfigError::new(
+                "engine.history_epochs is below engine.epochs_in_flight; make it at least as large",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Reads single settings, and says where a bad one was written.
+struct Read<'a> {
+    layers: &'a Layers,
+}
+
+impl Read<'_> {
+    fn with<T>(&self, key: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        let (text, origin) = self.layers.get(key);
+        parse(text).map_err(|problem| ConfigError::new(format!("{origin}: {key}: {problem}")))
+    }
+
+    fn parsed<T: FromStr>(&self, key: &str, expected: &str) -> Result<T, ConfigError> {
+        self.with(key, |text| text.parse().map_err(|_| format!("{text:?} can not be read; write {expected}")))
+    }
+
+    fn number(&self, key: &str, min: usize, max: usize) -> Result<usize, ConfigError> {
+        self.with(key, |text| match text.parse() {
+            Ok(number) if (min..=max).contains(&number) => Ok(number),
+            _ => Err(format!("{text:?} must be a whole number from {min} to {max}")),
+        })
+    }
+
+    fn duration(&self, key: &str, min: Duration) -> Result<Duration, ConfigError> {
+        self.with(key, |text| match units::duration(text)? {
+            value if value < min => Err(format!("{text:?} is too short; it must be at least {}ms", min.as_millis())),
+            value => Ok(value),
+        })
+    }
+
+    fn rule_ms(&self, key: &str) -> Result<i64, ConfigError> {
+        self.with(key, |text| {
+            let ms = i64::try_from(units::duration(text)?.as_millis()).unwrap_or(i64::MAX);
+            if ms > RULE_MS_MAX {
+                return Err(format!("{text:?} is over a hundred years"));
+            }
+            Ok(ms)
+        })
+    }
+
+    fn workers(&self) -> Result<usize, ConfigError> {
+        match self.layers.get("engine.workers") {
+            (keys::CORES, _) => Ok(thread::available_parallelism().map_or(1, NonZeroUsize::get)),
+            _ => self.number("engine.workers", 1, 256),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::io::Write as _;
+
+    use super::layers::Origin;
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> impl Iterator<Item = (OsString, OsString)> {
+        let pairs: Vec<_> = pairs.iter().map(|(name, text)| (OsString::from(name), OsString::from(text))).collect();
+        pairs.into_iter()
+    }
+
+    fn flag(key: &'static str, flag: &'static str, text: &str) -> FlagSetting {
+        FlagSetting { key, flag, text: text.into() }
+    }
+
+    fn problem(result: Result<Config, ConfigError>) -> String {
+        result.expect_err("the settings are broken").to_string()
+    }
+
+    #[test]
+    fn defaults_fit_together() {
+        let layers = Layers::collect(None, env(&[]), vec![]).expect("defaults are known");
+        let config = Config::try_from(&layers).expect("defaults fit");
+        assert_eq!(config.rules, Rules::default());
+        assert_eq!(config.history.epochs, History::default().epochs);
+    }
+
+    #[test]
+    fn flags_win_over_environment_over_file() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"[engine]\nworkers = 2\nepoch_records = 7\n[rules]\nallowed_lateness = \"5s\"\n")
+            .expect("written");
+        let env = env(&[("RECOUNT__ENGINE__WORKERS", "3"), ("RECOUNT__ENGINE__EPOCH_RECORDS", "8"), ("HOME", "/")]);
+        let flags = vec![flag("engine.workers", "--workers", "4")];
+        let layers = Layers::collect(Some(file.path()), env, flags).expect("all are known");
+        let config = Config::try_from(&layers).expect("they fit");
+        assert_eq!((config.workers, config.epoch_records, config.rules.allowed_lateness_ms), (4, 8, 5_000));
+        assert_eq!(layers.get("engine.workers").1, &Origin::Flag("--workers"));
+        assert_eq!(layers.get("rules.allowed_lateness").1, &Origin::File(file.path().into()));
+    }
+
+    #[test]
+    fn unknown_names_are_refused_with_the_nearest() {
+        let refused = Layers::collect(None, env(&[("RECOUNT__ENGINE__WORKER", "3")]), vec![]).err();
+        let message = refused.expect("it is unknown").to_string();
+        assert!(message.contains("did you mean RECOUNT__ENGINE__WORKERS?"), "{message}");
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"[engin]\nworkers = 2\n").expect("written");
+        let message = Layers::collect(Some(file.path()), env(&[]), vec![]).err().expect("it is unknown").to_string();
+        assert!(message.contains("engin.workers; did you mean engine.workers?"), "{message}");
+    }
+
+    #[test]
+    fn broken_values_say_where_and_what() {
+        let config = |flags| Config::try_from(&Layers::collect(None, env(&[]), flags).expect("known"));
+        let message = problem(config(vec![flag("engine.workers", "--workers", "0")]));
+        assert_eq!(message, "--workers: engine.workers: \"0\" must be a whole number from 1 to 256");
+        let message = problem(config(vec![flag("rules.allowed_lateness", "--allowed-lateness", "30")]));
+        assert!(message.contains("as in 500ms, 30s"), "{message}");
+        let message = problem(config(vec![flag("rules.correction_horizon", "--correction-horizon", "1s")]));
+        assert!(message.contains("shorter than rules.allowed_lateness"), "{message}");
+    }
+}
