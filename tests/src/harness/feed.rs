@@ -40,7 +40,7 @@ pub fn wall_ms(history: &History, epoch: u64) -> i64 {
     }
 }
 
-/// The settings that a history is run by: every epoch stays readable.
+/// The settings that a history is run by.
 pub fn settings(history: &History) -> Settings {
     let plan = &history.plan;
     let mut secret = [0; 16];
@@ -53,7 +53,7 @@ pub fn settings(history: &History) -> Settings {
             Cut::Every(records) => records,
         },
         kept: plan.kept,
-        history: Kept { epochs: 1 << 40, age: Duration::from_secs(1 << 30), bytes: usize::MAX },
+        history: Kept { epochs: plan.history_epochs, age: Duration::from_secs(1 << 30), bytes: usize::MAX },
         epochs_in_flight: plan.epochs_in_flight,
         key: HashKey::new(secret),
         stream_set_aside: true,
@@ -91,40 +91,68 @@ pub fn feed(history: &History, epochs: &[Vec<Delivered>]) -> Result<Fed, EngineE
 /// # Errors
 /// Where the engine stops.
 pub fn push_all(engine: &mut Engine, history: &History, epochs: &[Vec<Delivered>]) -> Result<(), EngineError> {
-    let plan = &history.plan;
-    let raw: Vec<Arc<Lines>> = (0..plan.streams).map(|stream| Arc::new(lines(epochs, stream))).collect();
-    let intakes = if plan.intake_per_stream { plan.streams as usize } else { 1 };
-    let key = settings(history).key;
-    let mut intakes: Vec<Intake> = (0..intakes).map(|_| Intake::new(key, history.rules)).collect();
-    let mut push = |engine: &mut Engine, records: &[&Delivered], wall_ms| {
+    let mut feeder = Feeder::new(history, epochs);
+    match history.plan.cut {
+        Cut::Labels => {
+            for (epoch, records) in (1..).zip(epochs) {
+                feeder.push_epoch(engine, epoch, records)?;
+            }
+        }
+        Cut::Every(_) => {
+            let records: Vec<&Delivered> = epochs.iter().flatten().collect();
+            feeder.push(engine, &records, wall_ms(history, 0))?;
+            engine.close_epoch(Some(wall_ms(history, 0)))?;
+        }
+    }
+    Ok(())
+}
+
+/// What makes batches of a history's records.
+pub struct Feeder<'a> {
+    history: &'a History,
+    raw: Vec<Arc<Lines>>,
+    intakes: Vec<Intake>,
+}
+
+impl<'a> Feeder<'a> {
+    /// A feeder of a whole history.
+    pub fn new(history: &'a History, epochs: &[Vec<Delivered>]) -> Feeder<'a> {
+        let plan = &history.plan;
+        let intakes = if plan.intake_per_stream { plan.streams as usize } else { 1 };
+        let key = settings(history).key;
+        Feeder {
+            history,
+            raw: (0..plan.streams).map(|stream| Arc::new(lines(epochs, stream))).collect(),
+            intakes: (0..intakes).map(|_| Intake::new(key, history.rules)).collect(),
+        }
+    }
+
+    /// Pushes the records of one epoch, and closes it.
+    ///
+    /// # Errors
+    /// Where the engine stops.
+    pub fn push_epoch(&mut self, engine: &mut Engine, epoch: u64, records: &[Delivered]) -> Result<(), EngineError> {
+        let records: Vec<&Delivered> = records.iter().collect();
+        let wall_ms = wall_ms(self.history, epoch);
+        self.push(engine, &records, wall_ms)?;
+        engine.close_epoch(Some(wall_ms))?;
+        Ok(())
+    }
+
+    fn push(&mut self, engine: &mut Engine, records: &[&Delivered], wall_ms: i64) -> Result<(), EngineError> {
         let by_stream = |one: &&Delivered, next: &&Delivered| one.position.stream == next.position.stream;
         for run in records.chunk_by(by_stream) {
-            for batch in run.chunks(plan.batch_records) {
+            for batch in run.chunks(self.history.plan.batch_records) {
                 let stream = batch[0].position.stream;
-                let intake = stream as usize % intakes.len();
-                let raw = raw[stream as usize].clone();
-                let mut builder = intakes[intake].batch(stream, batch.len(), raw);
+                let intake = stream as usize % self.intakes.len();
+                let raw = self.raw[stream as usize].clone();
+                let mut builder = self.intakes[intake].batch(stream, batch.len(), raw);
                 batch.iter().for_each(|delivered| push_record(&mut builder, delivered));
                 engine.push(builder.finish(), Some(wall_ms))?;
             }
         }
         Ok(())
-    };
-    match plan.cut {
-        Cut::Labels => {
-            for (epoch, records) in (1..).zip(epochs) {
-                let records: Vec<&Delivered> = records.iter().collect();
-                push(engine, &records, wall_ms(history, epoch))?;
-                engine.close_epoch(Some(wall_ms(history, epoch)))?;
-            }
-        }
-        Cut::Every(_) => {
-            let records: Vec<&Delivered> = epochs.iter().flatten().collect();
-            push(engine, &records, wall_ms(history, 0))?;
-            engine.close_epoch(Some(wall_ms(history, 0)))?;
-        }
     }
-    Ok(())
 }
 
 fn push_record(builder: &mut recount_dataflow::intake::BatchBuilder<'_>, delivered: &Delivered) {

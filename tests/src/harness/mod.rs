@@ -8,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use recount_dataflow::engine::EngineError;
 
-use crate::history::History;
+use crate::history::{ALL_EPOCHS, Cut, History};
 use crate::model::{Delivered, Model};
 
-pub use feed::{Fed, feed, push_all, settings, start, streams, wall_ms};
+pub use feed::{Fed, Feeder, feed, push_all, settings, start, streams, wall_ms};
 
 /// What a comparison is given.
 pub struct Case<'a> {
@@ -37,8 +37,15 @@ pub fn hold_engine_against(
     let model = Model::new(history.rules, &epochs);
     let run = || -> Result<(), String> {
         let stopped = |error: EngineError| format!("the engine stopped: {error}");
-        let mut fed = feed(history, &epochs).map_err(stopped)?;
+        let engine = start(history).map_err(stopped)?;
+        let mut fed = Fed { reader: engine.reader(), engine };
         let mut case = Case { history, epochs: &epochs, model: &model, fed: &mut fed };
+        if history.plan.history_epochs < ALL_EPOCHS && history.plan.cut == Cut::Labels {
+            step_by_step(&mut case)?;
+        } else {
+            push_all(&mut case.fed.engine, history, &epochs).map_err(stopped)?;
+            case.fed.engine.drain().map_err(stopped)?;
+        }
         let result = compare(&mut case);
         fed.engine.shutdown().map_err(stopped)?;
         result
@@ -48,4 +55,16 @@ pub fn hold_engine_against(
         let words = words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned()));
         Err(format!("panic: {}", words.unwrap_or_default()))
     })
+}
+
+/// Feeds epoch by epoch, and compares each as soon as it is complete: later it can not be read any more.
+fn step_by_step(case: &mut Case<'_>) -> Result<(), String> {
+    let mut feeder = Feeder::new(case.history, case.epochs);
+    for (epoch, records) in (1..).zip(case.epochs) {
+        let stopped = |error: EngineError| format!("the engine stopped: {error}");
+        feeder.push_epoch(&mut case.fed.engine, epoch, records).map_err(stopped)?;
+        case.fed.engine.drain().map_err(stopped)?;
+        compare::epoch(case, epoch)?;
+    }
+    Ok(())
 }

@@ -11,7 +11,7 @@ use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::Kept;
 
-use super::{Cut, History, Plan};
+use super::{ALL_EPOCHS, Cut, History, Plan};
 use crate::record::{Body, Click, Record, Verdict};
 
 const SECOND_MS: i64 = 1_000;
@@ -101,6 +101,7 @@ fn plan(rng: &mut ChaCha8Rng, records: &mut [Record]) -> Plan {
         kept,
         intake_per_stream: rng.random(),
         epochs_in_flight: rng.random_range(1..=4),
+        history_epochs: *[ALL_EPOCHS, ALL_EPOCHS, 1, 2, 7].choose(rng).unwrap(),
     }
 }
 

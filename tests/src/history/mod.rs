@@ -13,7 +13,7 @@ use recount_dataflow::domain::rules::Rules;
 use crate::model::Delivered;
 use crate::record::Record;
 
-pub use plan::{Cut, Plan};
+pub use plan::{ALL_EPOCHS, Cut, Plan};
 pub use shrink::shrink;
 
 /// Records, rules, and a way to deliver them.

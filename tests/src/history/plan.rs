@@ -27,7 +27,13 @@ pub struct Plan {
     pub intake_per_stream: bool,
     /// How many epochs may be in flight.
     pub epochs_in_flight: usize,
+    /// How many epochs stay readable. Where they are few, the engine forgets what the contract lets it forget, and every
+    /// epoch is compared as soon as it is complete.
+    pub history_epochs: u64,
 }
+
+/// More epochs than any history has.
+pub const ALL_EPOCHS: u64 = 1 << 40;
 
 /// How epochs are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +56,7 @@ impl Plan {
             kept: Kept::All,
             intake_per_stream: false,
             epochs_in_flight: 4,
+            history_epochs: ALL_EPOCHS,
         }
     }
 
