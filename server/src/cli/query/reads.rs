@@ -198,6 +198,7 @@ pub(super) fn revisions_table(corrections: &[wire::Correction]) -> String {
         ("rev", Align::Right),
         ("ad", Align::Left),
         ("window", Align::Left),
+        ("size", Align::Left),
         ("cause", Align::Left),
         ("clicks", Align::Right),
         ("invalid", Align::Right),
@@ -207,12 +208,14 @@ pub(super) fn revisions_table(corrections: &[wire::Correction]) -> String {
     for correction in corrections {
         let cause = correction.cause().as_str_name().to_lowercase();
         let after = correction.after.clone().unwrap_or_default();
+        let size = after.granularity().as_str_name().to_lowercase();
         let was = correction.before.clone().unwrap_or_default().metrics.unwrap_or_default();
         let is = after.metrics.unwrap_or_default();
         table.row(vec![
             after.revision.to_string(),
             after.ad_id,
             time(after.window_start_ms),
+            size,
             cause,
             step(was.clicks, is.clicks, grouped),
             step(was.invalid_clicks, is.invalid_clicks, grouped),
