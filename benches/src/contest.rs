@@ -10,7 +10,7 @@ use crate::facts::FactFile;
 use crate::measure::median;
 use crate::outcome::Outcome;
 use crate::table::Table;
-use crate::workload::{Workload, prepare};
+use crate::workload::prepare;
 use crate::{Args, engine, tables};
 
 /// Records in an epoch, where nothing else is said.
@@ -95,8 +95,8 @@ impl Pair {
 /// # Errors
 /// Where a run fails, or the engine and the tables disagree.
 pub(crate) fn measure(args: &Args, large: bool, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let even = prepare(&args.dir, Workload { clicks: args.clicks, hot: false })?;
-    let hot = prepare(&args.dir, Workload { clicks: args.clicks, hot: true })?;
+    let even = prepare(&args.dir, args.clicks, false)?;
+    let hot = prepare(&args.dir, args.clicks, true)?;
     speed(args, "1 worker", &even, 1, EPOCH_RECORDS, "1.1 M/s", table)?;
     let two = speed(args, "2 workers", &even, 2, EPOCH_RECORDS, "1.8 M/s, ratio 0.9", table)?;
     speed(args, "2 workers, epochs of 10,000", &even, 2, 10_000, "1.3 M/s", table)?;
@@ -106,7 +106,7 @@ pub(crate) fn measure(args: &Args, large: bool, table: &mut Table) -> Result<(),
     table.row("one ad has half, against even", format!("{:.2}", per_record / seconds(&skewed)), "0.90");
     memory(args, &even, table)?;
     if large {
-        let large = prepare(&args.dir, Workload { clicks: 5 * args.clicks, hot: false })?;
+        let large = prepare(&args.dir, 5 * args.clicks, false)?;
         speed(args, "1 worker, 5 times the clicks", &large, 1, EPOCH_RECORDS, "0.9 M/s", table)?;
     }
     Ok(())

@@ -137,7 +137,7 @@ fn read<const N: usize>(file: &mut impl Read) -> Option<[u8; N]> {
 }
 
 /// Facts have no raw bytes here, and nothing is set aside that would ask for them.
-pub(crate) struct NoBytes;
+struct NoBytes;
 
 impl RawRecords for NoBytes {
     fn record(&self, offset: u64) -> (&[u8], u64) {
