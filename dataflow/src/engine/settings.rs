@@ -64,7 +64,7 @@ impl Default for Settings {
 
 impl Default for History {
     fn default() -> Self {
-        History { epochs: 600, age: Duration::from_secs(60), bytes: 512 << 20 }
+        History { epochs: 600, age: Duration::from_secs(60), bytes: 128 << 20 }
     }
 }
 

@@ -10,9 +10,9 @@ use timely::dataflow::Stream;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::domain::rules::DAY_MS;
+use crate::domain::metrics::Metrics;
 use crate::domain::window::Granularity;
-use crate::trace::sort::{Sorter, fold_sorted};
+use crate::trace::sort::merge_sorted;
 use crate::trace::{Record as _, Run, Spine};
 
 use super::context::{Bound, Context, Windows};
@@ -56,8 +56,6 @@ pub(crate) struct Counts {
     overlaps: Spine<OverlapRecord>,
     days: Spine<CountRecord>,
     corrections: Spine<CorrectionRecord>,
-    rows_sorter: Sorter<RowUpdate>,
-    users_sorter: Sorter<UniqueUpdate>,
 }
 
 impl Counts {
@@ -69,45 +67,33 @@ impl Counts {
             overlaps: Spine::new(info),
             days: Spine::new(info),
             corrections: Spine::new(info),
-            rows_sorter: Sorter::new(),
-            users_sorter: Sorter::new(),
         }
     }
 
-    /// Takes in the changes of an epoch, in any order, and returns what they come to, with the number of copies they add.
-    /// Reads ask for no epoch below `since`.
+    /// Takes in the changes of an epoch, each piece sorted and folded, and returns what they come to, with the number of copies
+    /// they add. Reads ask for no epoch below `since`.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
-        mut rows: Vec<RowUpdate>,
-        mut users: Vec<UniqueUpdate>,
+        rows: Vec<Vec<RowUpdate>>,
+        users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
         since: u64,
     ) -> (Delta, i64) {
-        let base = self.windows.base;
-        users.retain(|update| {
-            let is_base = update.window.granularity() == base;
-            if is_base {
-                let change = PackedMetrics::of_users(update.users as i32);
-                rows.push(RowUpdate::new(update.key(), update.window.window(), Default::default(), change));
-            }
-            !is_base
-        });
-        self.rows_sorter.sort(&mut rows);
-        fold_sorted(&mut rows);
-        self.users_sorter.sort(&mut users);
-        fold_sorted(&mut users);
-
-        let corrected = corrections(epoch, bound, &rows, &users, &self.view());
-        let count = |row: &RowUpdate| CountRecord::new(row.key(), row.window, epoch, row.metrics);
+        let mut rows = merge_sorted(rows);
+        let overlaps = add_users(&mut rows, merge_sorted(users), self.windows.base);
+        let corrected = corrections(epoch, bound, &rows, &overlaps, &self.view());
         let changed = rows.iter().filter(|row| !row.metrics.is_zero());
+        let count = |row: &RowUpdate| CountRecord::new(row.key(), row.window, epoch, row.metrics);
+        let overlap = |update: &UniqueUpdate| OverlapRecord::new(update, epoch);
         let delta = Delta {
-            base: Run::from_sorted(changed.map(count)),
-            overlaps: Run::from_sorted(users.iter().map(|update| OverlapRecord::new(update, epoch))),
+            base: Run::from_sorted(rows.len(), changed.map(count)),
+            overlaps: Run::from_sorted(overlaps.len(), overlaps.iter().map(overlap)),
             corrections: sorted_corrections(corrected),
         };
         let received = rows.iter().map(|row| row.metrics.widen().received).sum();
-        self.insert(epoch, since, &delta, self.windows.days.then(|| days(epoch, base, &rows, &users)).flatten());
+        let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps) } else { None };
+        self.insert(epoch, since, &delta, days);
         (delta, received)
     }
 
@@ -138,24 +124,40 @@ fn sorted_corrections(mut corrections: Vec<CorrectionRecord>) -> Option<Run<Corr
     Run::from_slice(&corrections)
 }
 
+/// Adds the users of the base windows to their rows, and returns the overlaps. Users change only where a click does, so each
+/// such change has a row to go to.
+fn add_users(rows: &mut [RowUpdate], users: Vec<UniqueUpdate>, base: Granularity) -> Vec<UniqueUpdate> {
+    let mut overlaps = Vec::new();
+    let mut rows = rows.iter_mut();
+    for update in users {
+        if update.window.granularity() != base {
+            overlaps.push(update);
+            continue;
+        }
+        let window = update.window.window();
+        let row = rows.find(|row| row.window == window && row.key() == update.key());
+        let row = row.expect("users of a row change only where its clicks do");
+        row.metrics.add_users(i32::try_from(update.users).expect("one epoch changes a row by less than 2^31"));
+    }
+    overlaps
+}
+
 /// The changes of days: sums over their base windows, less the overlaps.
 fn days(epoch: u64, base: Granularity, rows: &[RowUpdate], overlaps: &[UniqueUpdate]) -> Option<Run<CountRecord>> {
-    const { assert!(DAY_MS == Granularity::Day.size_ms()) };
     let per = base.per(Granularity::Day);
-    let day = |row: &RowUpdate| CountRecord::new(row.key(), row.window / per, epoch, row.metrics);
-    let mut days: Vec<CountRecord> = rows.iter().map(day).collect();
-    let of_days = overlaps.iter().filter(|update| update.window.granularity() == Granularity::Day);
-    let overlap = |update: &UniqueUpdate| {
-        let users = i32::try_from(-update.users).expect("one epoch changes a row by less than 2^31");
-        CountRecord::new(update.key(), update.window.window(), epoch, PackedMetrics::of_users(users))
-    };
-    let sorted = days.len();
-    days.extend(of_days.map(overlap));
-    if sorted < days.len() {
-        days.sort_by(CountRecord::order);
-    }
-    fold_sorted(&mut days);
-    Run::from_slice(&days)
+    let mut of_days = overlaps.iter().filter(|update| update.window.granularity() == Granularity::Day).peekable();
+    let same_day = |a: &RowUpdate, b: &RowUpdate| a.window / per == b.window / per && a.key() == b.key();
+    let summed = rows.chunk_by(same_day).filter_map(|of_day| {
+        let (ad, day) = (of_day[0].key(), of_day[0].window / per);
+        let mut sum = of_day.iter().fold(Metrics::default(), |sum, row| sum + row.metrics.widen());
+        if let Some(overlap) = of_days.next_if(|overlap| overlap.key() == ad && overlap.window.window() == day) {
+            sum.unique_users -= overlap.users;
+        }
+        (!sum.is_zero()).then(|| CountRecord::new(ad, day, epoch, PackedMetrics::new(sum)))
+    });
+    let days = Run::from_sorted(rows.len(), summed);
+    assert!(of_days.next().is_none(), "the users of a day changed and none of its rows did");
+    days
 }
 
 /// Keeps the rows and publishes every complete epoch.

@@ -20,8 +20,8 @@ pub(crate) struct Inbox<R> {
 pub(crate) struct Held<R> {
     /// The right to emit at the epoch, one an output.
     pub(crate) capabilities: Vec<Capability<u64>>,
-    /// The records.
-    pub(crate) records: Vec<R>,
+    /// The records, a piece a packet.
+    pub(crate) pieces: Vec<Vec<R>>,
 }
 
 impl<R: 'static> Inbox<R> {
@@ -39,12 +39,9 @@ impl<R: 'static> Inbox<R> {
             let epoch = *capability.least().expect("every packet is sent at an epoch");
             let held = self.epochs.entry(epoch).or_insert_with(|| Held {
                 capabilities: (0..self.outputs).filter_map(|output| capability.retain_least(output)).collect(),
-                records: Vec::new(),
+                pieces: Vec::new(),
             });
-            match held.records.is_empty() {
-                true => held.records = std::mem::take(&mut packet.0),
-                false => held.records.append(&mut packet.0),
-            }
+            held.pieces.push(std::mem::take(&mut packet.0));
         });
     }
 
@@ -55,7 +52,7 @@ impl<R: 'static> Inbox<R> {
     }
 
     /// The records of one epoch that is known to be complete.
-    pub(crate) fn remove(&mut self, epoch: u64) -> Vec<R> {
-        self.epochs.remove(&epoch).map_or_else(Vec::new, |held| held.records)
+    pub(crate) fn remove(&mut self, epoch: u64) -> Vec<Vec<R>> {
+        self.epochs.remove(&epoch).map_or_else(Vec::new, |held| held.pieces)
     }
 }

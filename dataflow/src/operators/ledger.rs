@@ -55,8 +55,8 @@ impl Ledger {
     }
 
     /// Takes in the facts of an epoch, in any order.
-    pub(crate) fn apply(&mut self, epoch: u64, mut facts: Vec<Fact>) -> Effects {
-        self.facts_sorter.sort(&mut facts);
+    pub(crate) fn apply(&mut self, epoch: u64, pieces: &[Vec<Fact>]) -> Effects {
+        let mut facts = self.facts_sorter.sort(pieces);
         self.index(&facts);
         let runs = self.spine.runs();
         let known = self.look_up(&runs);
@@ -67,7 +67,8 @@ impl Ledger {
         }
         effects.tally.verdicts = facts.iter().filter(|fact| !fact.is_copy()).count() as u64;
         self.spine.insert(epoch, Run::from_slice(&facts));
-        self.rows_sorter.sort(&mut effects.rows);
+        self.facts_sorter.recycle(facts);
+        effects.rows = self.rows_sorter.sort(&[effects.rows]);
         fold_sorted(&mut effects.rows);
         effects
     }

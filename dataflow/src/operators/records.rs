@@ -191,9 +191,9 @@ impl PackedMetrics {
         }
     }
 
-    /// The change of a row by users alone.
-    pub(crate) fn of_users(unique_users: i32) -> Self {
-        PackedMetrics { unique_users, ..PackedMetrics::default() }
+    /// Changes the number of users.
+    pub(crate) fn add_users(&mut self, users: i32) {
+        self.unique_users += users;
     }
 
     /// The metrics, wide.

@@ -37,7 +37,7 @@ pub(crate) fn resolve<'s>(
             inbox.take_in(&mut input);
             let (mut rows, mut visits) = (rows.activate(), visits.activate());
             while let Some((epoch, held)) = inbox.next_complete(&frontiers[0]) {
-                let effects = ledger.apply(epoch, held.records);
+                let effects = ledger.apply(epoch, &held.pieces);
                 rows.session(&held.capabilities[0]).give_container(&mut Packet(effects.rows));
                 visits.session(&held.capabilities[1]).give_container(&mut Packet(effects.visits));
                 context.tallies.borrow_mut().insert(epoch, effects.tally);

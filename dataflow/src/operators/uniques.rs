@@ -24,7 +24,7 @@ pub(crate) fn uniques<'s>(
         move |(input, frontier), output| {
             inbox.take_in(input);
             while let Some((epoch, held)) = inbox.next_complete(frontier) {
-                let users = visits.apply(epoch, held.records);
+                let users = visits.apply(epoch, &held.pieces);
                 output.session(&held.capabilities[0]).give_container(&mut Packet(users));
             }
         }

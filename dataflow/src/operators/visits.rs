@@ -61,8 +61,8 @@ impl Visits {
     }
 
     /// Takes in the changes of an epoch, in any order; nobody asks this arrangement for an epoch before it.
-    pub(crate) fn apply(&mut self, epoch: u64, mut updates: Vec<VisitUpdate>) -> Vec<UniqueUpdate> {
-        self.visits_sorter.sort(&mut updates);
+    pub(crate) fn apply(&mut self, epoch: u64, pieces: &[Vec<VisitUpdate>]) -> Vec<UniqueUpdate> {
+        let mut updates = self.visits_sorter.sort(pieces);
         fold_sorted(&mut updates);
         self.index(&updates);
         let runs = self.spine.runs();
@@ -71,9 +71,10 @@ impl Visits {
             sweep(run, &self.keys, |number, visits| known.push((number as u32, visits)));
         }
         known.sort_by_key(|(number, _)| *number);
-        let mut users = self.decide(&updates, &known);
-        self.spine.insert(epoch, Run::from_sorted(updates.iter().map(VisitRecord::from)));
-        self.users_sorter.sort(&mut users);
+        let users = self.decide(&updates, &known);
+        self.spine.insert(epoch, Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
+        self.visits_sorter.recycle(updates);
+        let mut users = self.users_sorter.sort(&[users]);
         fold_sorted(&mut users);
         users
     }

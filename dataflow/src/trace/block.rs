@@ -12,7 +12,7 @@ pub(crate) const ALIGNMENT: usize = 64;
 /// Blocks smaller than this are cheap to allocate and are not pooled, in bytes.
 const POOLED_BYTES_MIN: usize = 64 << 10;
 /// Free memory that the pool holds back at most, in bytes.
-const POOL_BYTES_MAX: usize = 256 << 20;
+const POOL_BYTES_MAX: usize = 128 << 20;
 
 /// A cache line: what gives a block its alignment.
 #[derive(Clone, Copy, Pod, Zeroable)]

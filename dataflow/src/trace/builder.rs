@@ -11,46 +11,57 @@ use super::run::Run;
 pub(crate) struct RunBuilder<R> {
     sealed: Vec<Arc<Chunk<R>>>,
     writer: Option<ChunkWriter<R>>,
+    /// How many records are still to come, at most.
+    expected: usize,
 }
 
 impl<R: Record> RunBuilder<R> {
-    /// An empty builder.
-    pub(crate) fn new() -> Self {
-        RunBuilder { sealed: Vec::new(), writer: None }
+    /// A builder of a run of at most `expected` records.
+    pub(crate) fn new(expected: usize) -> Self {
+        RunBuilder { sealed: Vec::new(), writer: None, expected }
     }
 
     /// Appends a record that does not sort before the last one.
+    #[inline]
     pub(crate) fn push(&mut self, record: R) {
-        let writer = self.writer();
-        let len = writer.len();
-        writer.room()[len] = record;
-        writer.set_len(len + 1);
+        let (room, len) = self.writer().room();
+        room[*len] = record;
+        *len += 1;
     }
 
     /// Appends records that are in order and do not sort before the last one.
     pub(crate) fn extend(&mut self, mut records: &[R]) {
         while !records.is_empty() {
-            let writer = self.writer();
-            let len = writer.len();
-            let (now, later) = records.split_at(records.len().min(CHUNK_RECORDS - len));
-            writer.room()[len..len + now.len()].copy_from_slice(now);
-            writer.set_len(len + now.len());
+            let (room, len) = self.writer().room();
+            let (now, later) = records.split_at(records.len().min(room.len() - *len));
+            room[*len..*len + now.len()].copy_from_slice(now);
+            *len += now.len();
             records = later;
         }
     }
 
     /// A writer that has room for at least one record.
+    #[inline]
     pub(crate) fn writer(&mut self) -> &mut ChunkWriter<R> {
-        if self.writer.as_ref().is_some_and(|writer| writer.len() == CHUNK_RECORDS) {
-            self.seal();
+        if self.writer.as_ref().is_none_or(ChunkWriter::is_full) {
+            self.open();
         }
-        self.writer.get_or_insert_with(ChunkWriter::new)
+        self.writer.as_mut().expect("one was just opened")
     }
 
     /// The run; `None` where nothing was pushed.
     pub(crate) fn finish(mut self) -> Option<Run<R>> {
         self.seal();
         (!self.sealed.is_empty()).then(|| Run::new(self.sealed))
+    }
+
+    #[cold]
+    fn open(&mut self) {
+        self.seal();
+        assert!(0 < self.expected, "a run was given more records than were expected");
+        let capacity = self.expected.min(CHUNK_RECORDS);
+        self.expected -= capacity;
+        self.writer = Some(ChunkWriter::new(capacity));
     }
 
     fn seal(&mut self) {

@@ -113,36 +113,29 @@ pub(crate) fn filter_mask(key: Fingerprint) -> u64 {
 /// A chunk being written: records go straight into the block that the chunk will own.
 pub(crate) struct ChunkWriter<R> {
     block: Block,
+    capacity: usize,
     len: usize,
     record: PhantomData<R>,
 }
 
 impl<R: Record> ChunkWriter<R> {
-    /// A writer with room for [`CHUNK_RECORDS`] records.
-    pub(crate) fn new() -> Self {
-        ChunkWriter::with_capacity(CHUNK_RECORDS)
+    /// A writer with room for some records.
+    pub(crate) fn new(capacity: usize) -> Self {
+        assert!(0 < capacity && capacity <= CHUNK_RECORDS, "a chunk with room for {capacity} records");
+        ChunkWriter { block: Block::new(Layout::of::<R>(capacity).bytes), capacity, len: 0, record: PhantomData }
     }
 
-    fn with_capacity(records: usize) -> Self {
-        ChunkWriter { block: Block::new(Layout::of::<R>(records).bytes), len: 0, record: PhantomData }
-    }
-
-    /// How many records it holds.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// All the room for records; the first `len` places are written.
+    /// Whether there is no room left.
     #[inline]
-    pub(crate) fn room(&mut self) -> &mut [R] {
-        let end = RECORDS_AT + CHUNK_RECORDS * size_of::<R>();
-        bytemuck::cast_slice_mut(&mut self.block.bytes_mut()[RECORDS_AT..end])
+    pub(crate) fn is_full(&self) -> bool {
+        self.len == self.capacity
     }
 
-    /// Says how many places of [`room`](ChunkWriter::room) are written.
-    pub(crate) fn set_len(&mut self, len: usize) {
-        assert!(len <= CHUNK_RECORDS, "a chunk of {len} records");
-        self.len = len;
+    /// All the room for records, and how many of its places are written; write the next ones and raise the number.
+    #[inline]
+    pub(crate) fn room(&mut self) -> (&mut [R], &mut usize) {
+        let end = RECORDS_AT + self.capacity * size_of::<R>();
+        (bytemuck::cast_slice_mut(&mut self.block.bytes_mut()[RECORDS_AT..end]), &mut self.len)
     }
 
     /// Completes the chunk: `None` where nothing was written.
@@ -152,8 +145,8 @@ impl<R: Record> ChunkWriter<R> {
             return None;
         }
         let layout = Layout::of::<R>(len);
-        // A short chunk gives its large block back and lives in one of its own size.
-        if len < CHUNK_RECORDS / 2 {
+        // A chunk much shorter than expected gives its block back and lives in one of its own size.
+        if len < self.capacity / 2 {
             let mut block = Block::new(layout.bytes);
             let end = RECORDS_AT + len * size_of::<R>();
             block.bytes_mut()[RECORDS_AT..end].copy_from_slice(&self.block.bytes()[RECORDS_AT..end]);

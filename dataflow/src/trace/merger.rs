@@ -30,9 +30,9 @@ pub(crate) struct RunMerger<R> {
 }
 
 impl<R: Record> Merger<Run<R>> for RunMerger<R> {
-    fn new(_source1: &Run<R>, _source2: &Run<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
+    fn new(source1: &Run<R>, source2: &Run<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
         let since = compaction_frontier.first().copied().unwrap_or(u64::MAX);
-        RunMerger { since, next: [(0, 0); 2], builder: RunBuilder::new(), pending: None }
+        RunMerger { since, next: [(0, 0); 2], builder: RunBuilder::new(source1.len() + source2.len()), pending: None }
     }
 
     fn work(&mut self, source1: &Run<R>, source2: &Run<R>, fuel: &mut isize) {
@@ -76,9 +76,8 @@ impl<R: Record> RunMerger<R> {
     /// Merges records that never fold, until one side or the room ends. Hashes are uniform, so which side is next can not be
     /// predicted: it is selected, not branched on.
     fn merge_two(&mut self, a: &[R], b: &[R], limit: usize) -> [usize; 2] {
-        let writer = self.builder.writer();
-        let len = writer.len();
-        let room = &mut writer.room()[len..];
+        let (room, len) = self.builder.writer().room();
+        let room = &mut room[*len..];
         let end = room.len().min(limit);
         let (mut from_a, mut from_b, mut to) = (0, 0, 0);
         while from_a < a.len() && from_b < b.len() && to < end {
@@ -90,7 +89,7 @@ impl<R: Record> RunMerger<R> {
             from_b += !is_a as usize;
             to += 1;
         }
-        writer.set_len(len + to);
+        *len += to;
         [from_a, from_b]
     }
 
@@ -113,11 +112,10 @@ impl<R: Record> RunMerger<R> {
             source.iter().for_each(|record| self.take(*record));
             return source.len();
         }
-        let writer = self.builder.writer();
-        let len = writer.len();
-        let taken = source.len().min(CHUNK_RECORDS - len);
-        writer.room()[len..len + taken].copy_from_slice(&source[..taken]);
-        writer.set_len(len + taken);
+        let (room, len) = self.builder.writer().room();
+        let taken = source.len().min(room.len() - *len);
+        room[*len..*len + taken].copy_from_slice(&source[..taken]);
+        *len += taken;
         taken
     }
 

@@ -29,16 +29,16 @@ impl<R: Record> Run<R> {
         Run { chunks: chunks.into(), len }
     }
 
-    /// The run of records that are sorted by [`Record::order`]; `None` where there are none.
-    pub(crate) fn from_sorted(records: impl Iterator<Item = R>) -> Option<Self> {
-        let mut builder = RunBuilder::new();
+    /// The run of at most `len` records that are sorted by [`Record::order`]; `None` where there are none.
+    pub(crate) fn from_sorted(len: usize, records: impl Iterator<Item = R>) -> Option<Self> {
+        let mut builder = RunBuilder::new(len);
         records.for_each(|record| builder.push(record));
         builder.finish()
     }
 
     /// The run of a slice of sorted records; `None` where it is empty.
     pub(crate) fn from_slice(records: &[R]) -> Option<Self> {
-        let mut builder = RunBuilder::new();
+        let mut builder = RunBuilder::new(records.len());
         builder.extend(records);
         builder.finish()
     }
@@ -79,7 +79,7 @@ impl<R: Record> Run<R> {
                 chunks.push(Arc::clone(chunk));
             } else if first <= high && low <= last {
                 let inside = |record: &&R| (low..=high).contains(&record.key().hash);
-                let cut = Run::from_sorted(chunk.records().iter().filter(inside).copied());
+                let cut = Run::from_sorted(chunk.records().len(), chunk.records().iter().filter(inside).copied());
                 chunks.extend(cut.iter().flat_map(|cut| cut.chunks().iter().cloned()));
             }
         }

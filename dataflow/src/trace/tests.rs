@@ -8,14 +8,14 @@ use proptest::prelude::*;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
-use crate::domain::fingerprint::Fingerprint;
+use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::metrics::Metrics;
 use crate::operators::records::{CountRecord, PackedMetrics};
 
 use super::chunk::{Chunk, filter_mask};
 use super::layout::{CHUNK_RECORDS, LayoutError};
 use super::merger::RunMerger;
-use super::sort::{Sorter, fold_sorted};
+use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::sweep::sweep;
 use super::{Record as _, Run, Spine};
 
@@ -28,8 +28,9 @@ fn record((ad, window, epoch, received): Update) -> CountRecord {
 }
 
 fn run(updates: &[Update]) -> Option<Run<CountRecord>> {
-    let mut records: Vec<CountRecord> = updates.iter().copied().map(record).collect();
-    Sorter::new().sort(&mut records);
+    let pieces: Vec<Vec<CountRecord>> =
+        updates.chunks(70).map(|piece| piece.iter().copied().map(record).collect()).collect();
+    let mut records = Sorter::new().sort(&pieces);
     fold_sorted(&mut records);
     Run::from_slice(&records)
 }
@@ -83,6 +84,18 @@ proptest! {
             prop_assert!(merged.iter().all(|merged| merged.iter().is_sorted_by(|x, y| x.order(y).is_lt())));
             prop_assert_eq!(merged.as_ref().map(contents).unwrap_or_default(), expected.clone());
         }
+    }
+
+    #[test]
+    fn sorted_pieces_merge_to_their_sum(pieces in vec(updates(80), 0..6)) {
+        let all: Vec<Update> = pieces.iter().flatten().copied().collect();
+        let sorted: Vec<Vec<CountRecord>> =
+            pieces.iter().map(|piece| run(piece).iter().flat_map(|run| run.iter()).copied().collect()).collect();
+        let mut merged = merge_sorted(sorted);
+        prop_assert!(merged.is_sorted_by(|x, y| x.order(y).is_lt()));
+        merged.retain(|record| !record.is_zero());
+        let run = Run::from_slice(&merged);
+        prop_assert_eq!(run.as_ref().map(contents).unwrap_or_default(), model(&all, 0));
     }
 
     #[test]
@@ -153,16 +166,10 @@ proptest! {
     }
 }
 
-/// Uniform fingerprints, as a keyed hash gives them.
-fn uniform(count: u64, salt: u64) -> impl Iterator<Item = Fingerprint> {
-    (0..count).map(move |number| {
-        let mix = |seed: u64| {
-            let mixed = (number ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            mixed ^ (mixed >> 31)
-        };
-        Fingerprint { hash: mix(salt), low: mix(!salt) as u32 }
-    })
+/// Fingerprints as the engine makes them.
+fn uniform(count: u64, salt: u8) -> impl Iterator<Item = Fingerprint> {
+    let key = HashKey::new([salt; 16]);
+    (0..count).map(move |number| key.click(&number.to_string()))
 }
 
 #[test]
@@ -172,8 +179,7 @@ fn a_full_filter_lets_few_strangers_pass() {
     assert_eq!(run.chunks().len(), 3);
     let chunk = &run.chunks()[1];
     let (low, high) = chunk.hashes();
-    let strangers: Vec<Fingerprint> =
-        uniform(1_000_000, 2).filter(|key| (low..=high).contains(&key.hash)).collect();
+    let strangers: Vec<Fingerprint> = uniform(1_000_000, 2).filter(|key| (low..=high).contains(&key.hash)).collect();
     let passes = |key: &&Fingerprint| {
         let mask = filter_mask(**key);
         chunk.filter()[chunk.slot(key.hash)] & mask == mask
