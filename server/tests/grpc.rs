@@ -383,3 +383,36 @@ async fn an_address_that_is_taken_is_a_clear_error() {
     assert!(message.contains(&service.addr.to_string()) && message.contains("port 0"), "{message}");
     service.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_page_never_outgrows_a_message() {
+    let mut settings = settings();
+    settings.engine.epoch_records = 50_000;
+    let mut service = Service::start(settings).await;
+    let ads: Vec<String> = (0..500).map(|n| format!("{n:0>128}")).collect();
+    let clicks =
+        ads.iter().flat_map(|ad| (0..60).map(move |n| click(&format!("{n}{ad:.20}"), ad, NOON_MS + n * MINUTE_MS)));
+    // Ids must differ between ads, and a click's id has at most 128 bytes.
+    let clicks: Vec<String> = clicks
+        .enumerate()
+        .map(|(n, line)| line.replacen("\"click_id\":\"", &format!("\"click_id\":\"{n}-"), 1))
+        .collect();
+    service.append(&clicks).await;
+    let ads: Vec<&str> = ads.iter().map(String::as_str).collect();
+    let mut request =
+        wire::GetCountsRequest { page_size: 100_000, end_ms: NOON_MS + 60 * MINUTE_MS, ..counts_request(&ads) };
+    let (mut rows, mut pages) = (0, 0);
+    loop {
+        // The client's own limit is 4 MiB, so a larger answer would fail here.
+        let page = service.client.get_counts(request.clone()).await.unwrap().into_inner();
+        rows += page.rows.len();
+        pages += 1;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert_eq!(rows, 500 * 60);
+    assert!(pages > 1, "{pages} pages");
+    service.stop().await.unwrap();
+}

@@ -102,7 +102,7 @@ pub(super) async fn status(mut client: Client, json: bool) -> Result<(), CliErro
     let mut table = Table::new(&[("", Align::Left), ("", Align::Right)]);
     let mut line = |name: &str, value: String| table.row(vec![name.to_string(), value]);
     line("readable epochs", format!("[{}, {})", snapshot.since, snapshot.upper));
-    line("watermark", time(snapshot.watermark_ms));
+    line("watermark", watermark(&snapshot));
     line("records in", grouped(status.records_in));
     line("  received", grouped(status.received));
     line("  verdicts", grouped(status.verdicts));
@@ -198,6 +198,7 @@ pub(super) fn revisions_table(corrections: &[wire::Correction]) -> String {
         ("rev", Align::Right),
         ("ad", Align::Left),
         ("window", Align::Left),
+        ("size", Align::Left),
         ("cause", Align::Left),
         ("clicks", Align::Right),
         ("invalid", Align::Right),
@@ -207,12 +208,14 @@ pub(super) fn revisions_table(corrections: &[wire::Correction]) -> String {
     for correction in corrections {
         let cause = correction.cause().as_str_name().to_lowercase();
         let after = correction.after.clone().unwrap_or_default();
+        let size = after.granularity().as_str_name().to_lowercase();
         let was = correction.before.clone().unwrap_or_default().metrics.unwrap_or_default();
         let is = after.metrics.unwrap_or_default();
         table.row(vec![
             after.revision.to_string(),
             after.ad_id,
             time(after.window_start_ms),
+            size,
             cause,
             step(was.clicks, is.clicks, grouped),
             step(was.invalid_clicks, is.invalid_clicks, grouped),
@@ -231,7 +234,14 @@ fn step(was: i64, is: i64, show: impl Fn(i64) -> String) -> String {
 
 fn at_epoch(snapshot: &wire::Snapshot) -> String {
     let mut text = String::new();
-    writeln!(text, "\nas of epoch {}, watermark {}", snapshot.as_of, time(snapshot.watermark_ms))
+    writeln!(text, "\nas of epoch {}, watermark {}", snapshot.as_of, watermark(snapshot))
         .expect("a string takes all that is written");
     text
+}
+
+fn watermark(snapshot: &wire::Snapshot) -> String {
+    match snapshot.watermark_ms {
+        0 => "none yet".to_string(),
+        watermark_ms => time(watermark_ms),
+    }
 }
