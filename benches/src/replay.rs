@@ -29,7 +29,7 @@ const COLUMNS: [&str; 10] = [
 /// # Errors
 /// Where one can not be run, or the tables differ.
 pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let events = events_file(args)?;
+    let events = events_file(args, 0.0)?;
     let records = BufReader::new(File::open(&events)?).lines().count() as f64;
     let (ours, theirs) = (args.dir.join("recount.csv"), args.dir.join("duckdb.csv"));
     let (mut replays, mut recomputes) = (Vec::new(), Vec::new());
