@@ -126,3 +126,22 @@ impl SourceError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_what_to_do() {
+        let opening = |kind: io::ErrorKind| SourceError::opening("a.jsonl", kind.into());
+        let shown = |kind| opening(kind).to_string();
+        assert_eq!(
+            shown(io::ErrorKind::PermissionDenied),
+            "a.jsonl: permission denied; make it readable for this user"
+        );
+        assert!(shown(io::ErrorKind::NotFound).starts_with("a.jsonl: no such file"));
+        assert!(shown(io::ErrorKind::IsADirectory).starts_with("a.jsonl: is a directory"));
+        assert!(opening(io::ErrorKind::TimedOut).is_retryable());
+        assert!(!opening(io::ErrorKind::NotFound).is_retryable());
+    }
+}

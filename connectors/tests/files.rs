@@ -8,9 +8,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use recount_connectors::{FileSource, Format, Next, RawError, SourceError, decode_one};
-use support::{Seen, click, gzip, lines, message, path, read, read_with, settings, zstd};
+use recount_connectors::{FileSource, Format, Next, RawError, SourceError, SourceSettings, decode_one};
+use support::{Seen, click, gzip, message, path, read, read_with, settings_with, zstd};
 use tempfile::tempdir;
+
+fn settings() -> SourceSettings {
+    settings_with(2, 1 << 20)
+}
+
+fn lines(numbers: &[u32]) -> String {
+    numbers.iter().map(|&number| click(number) + "\n").collect()
+}
 
 /// Three clicks, two blank lines, two broken lines; no newline at the end.
 fn mixed() -> String {
@@ -230,6 +238,8 @@ fn a_compressed_file_that_is_cut_gives_its_whole_records_and_an_error() {
         assert!(seen.len() > 1_000 && seen.len() < 20_000, "{name}: {}", seen.len());
         assert_eq!(seen, expected[..seen.len()], "the half record at the cut is none");
     }
+    let empty = read(&[&path(&dir, "empty.jsonl.gz", b"")]).1;
+    assert!(matches!(empty, Err(SourceError::Truncated { .. })), "{empty:?}");
     let file = path(&dir, "none.jsonl.gz", lines(&[1]).as_bytes());
     assert!(matches!(read(&[&file]).1.unwrap_err(), SourceError::Read { .. }));
 }
@@ -249,14 +259,24 @@ fn several_files_are_streams_of_their_own() {
 }
 
 #[test]
+fn thousands_of_files_are_read_in_turn() {
+    let dir = tempdir().unwrap();
+    let files: Vec<String> =
+        (0..3_000).map(|number| path(&dir, &format!("{number}.jsonl"), click(number).as_bytes())).collect();
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let (seen, end) = read(&files);
+    end.unwrap();
+    assert_eq!(seen.iter().map(|seen| u32::from(seen.stream)).collect::<Vec<_>>(), (0..3_000).collect::<Vec<_>>());
+}
+
+#[test]
 fn raw_records_are_found_again() {
     let dir = tempdir().unwrap();
     let plain = path(&dir, "a.jsonl", lines(&[1, 2, 3]).as_bytes());
     let gzipped = path(&dir, "a.jsonl.gz", &gzip(lines(&[1, 2, 3]).as_bytes()));
     let protobuf = path(&dir, "a.pb.zst", &zstd(&[message(1), message(2)].concat()));
     let files = [&plain, &gzipped, &protobuf];
-    let mut source =
-        FileSource::open(&files, recount_connectors::SourceSettings { spool: true, ..settings() }).unwrap();
+    let mut source = FileSource::open(&files, SourceSettings { spool: true, ..settings() }).unwrap();
     let store = source.raw_store();
     assert!(matches!(store.record(9, 0), Err(RawError::UnknownStream { .. })));
     let mut records = 0;
@@ -281,10 +301,30 @@ fn raw_records_are_found_again() {
 }
 
 #[test]
+fn a_pipe_is_read_once_and_spooled_where_asked() {
+    let dir = tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, gzip(lines(&[1, 2]).as_bytes())).unwrap()
+    });
+    let spooling = SourceSettings { spool: true, ..settings() };
+    let mut source = FileSource::open(&[pipe.to_str().unwrap()], spooling).unwrap();
+    assert_eq!(source.progress().bytes_total(), None);
+    let batch = source.next_batch().unwrap().unwrap();
+    assert_eq!(batch.records(), 2);
+    assert!(source.next_batch().unwrap().is_none());
+    writer.join().unwrap();
+    let second = batch.facts[1].position().offset;
+    assert_eq!(source.raw_store().record(0, second).unwrap().bytes, click(2).as_bytes());
+}
+
+#[test]
 fn a_followed_file_gives_what_is_appended() {
     let dir = tempdir().unwrap();
     let file = path(&dir, "grows.jsonl", lines(&[1]).as_bytes());
-    let following = || recount_connectors::SourceSettings { follow: true, ..settings() };
+    let following = || SourceSettings { follow: true, ..settings() };
     let mut source = FileSource::open(&[&file], following()).unwrap();
     assert_eq!(source.progress().bytes_total(), None);
     let mut records = |wanted: usize| {
@@ -325,7 +365,7 @@ fn a_source_may_be_dropped_at_any_time() {
     let text = (0..50_000).map(|number| click(number) + "\n").collect::<String>();
     let file = path(&dir, "a.jsonl", text.as_bytes());
     for taken in 0..4 {
-        let mut source = FileSource::open(&[&file, &file], support::settings_with(3, 10_000)).unwrap();
+        let mut source = FileSource::open(&[&file, &file], settings_with(3, 10_000)).unwrap();
         for _ in 0..taken {
             source.next_batch().unwrap();
         }

@@ -34,6 +34,12 @@ fn the_engine_equals_the_model_at_every_epoch() {
     }
 }
 
+/// Histories of thousands of records: runs of many chunks, merged often.
+#[test]
+fn the_engine_equals_the_model_over_large_histories() {
+    soak::run(soak::seeds(6, 40_000), History::large, |history| hold_engine_against(history, compare::essentials));
+}
+
 /// An engine that keeps one granularity has the same rows of it.
 #[test]
 fn one_granularity_alone_equals_the_model() {

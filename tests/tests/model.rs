@@ -64,7 +64,7 @@ fn histories_meet_what_they_are_made_for() {
         meets(last.totals.conflicting_copies > 0, "conflicting copies");
         meets(last.rows.keys().any(|key| last.marks.state_of(key) == WindowState::Final), "FINAL windows");
         meets(last.rows.values().any(|row| row.metrics.unique_users < row.metrics.clicks), "users met again");
-        meets(!model.unmatched_verdicts(model.last_epoch()).is_empty(), "unmatched verdicts");
+        meets(!model.unmatched_verdicts(model.last_epoch()).surely.is_empty(), "unmatched verdicts");
         meets(model.last_epoch() == 1, "one epoch");
         meets(model.last_epoch() > 50, "many epochs");
         things.sort();

@@ -204,6 +204,24 @@ fn a_click_forgotten_parks_no_verdict() {
 }
 
 #[test]
+fn a_duplicate_stays_one_when_its_click_is_forgotten() {
+    // Epoch 2 moves F to 10:07: the click of 10:00 is forgotten, and its duplicate of 10:04 is remembered. That is no click,
+    // so there is none to park the verdict for.
+    let start = "1: +c1@10:00 +c1@10:04,ad=b | 2: +x@10:09 | 3:";
+    check_with(
+        minutes(),
+        &format!("{start} reject c1@10:09"),
+        "2: 10:00=1 10:09=1 b@10:04=0/0/1 conflicting=1 | 3: 10:00=1 10:09=1 b@10:04=0/0/1 conflicting=1",
+    );
+    // And a later duplicate still conflicts with the click of 10:00, not with the copy of 10:04.
+    check_with(
+        minutes(),
+        &format!("{start} +c1@10:08,ad=b"),
+        "3: 10:00=1 10:09=1 b@10:04=0/0/1 b@10:08=0/0/1!duplicate conflicting=2",
+    );
+}
+
+#[test]
 fn a_copy_re_sent_after_its_click_froze_is_parked() {
     check_with(minutes(), "1: +c1@10:05 | 2: +x@10:30 | 3: +c1@10:05", "3: 10:05=1 10:30=1 late=1");
 }

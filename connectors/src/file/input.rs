@@ -1,4 +1,4 @@
-//! One file, found and opened, not yet read.
+//! One file, found and not yet read.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use crate::format::Format;
 /// The path that means standard input.
 pub(super) const STDIN: &str = "-";
 
-/// One file, found and opened, not yet read.
+/// One file, found and not yet read.
 pub(super) struct Input {
     /// The path as given.
     pub(super) path: Arc<str>,
@@ -21,26 +21,39 @@ pub(super) struct Input {
     pub(super) compression: Option<Compression>,
     /// Its length where it is a regular file.
     pub(super) length: Option<u64>,
-    /// Its bytes.
-    pub(super) reader: Box<dyn Read + Send>,
+    /// What is no regular file stays open: a pipe can be opened only once.
+    opened: Option<Box<dyn Read + Send>>,
 }
 
 impl Input {
-    /// Opens a file, or standard input.
-    pub(super) fn open(path: &str) -> Result<Self, SourceError> {
+    /// Finds a file, or standard input, and sees that it can be read. Regular files are not kept open, so that there may be
+    /// more of them than a process may have open.
+    pub(super) fn find(path: &str) -> Result<Self, SourceError> {
         let (format, compression) = of_name(path);
-        let (length, reader): (_, Box<dyn Read + Send>) = match path {
-            STDIN => (None, Box::new(io::stdin())),
+        let (length, opened): (_, Option<Box<dyn Read + Send>>) = match path {
+            STDIN => (None, Some(Box::new(io::stdin()))),
             _ => {
                 let file = File::open(path).map_err(|cause| SourceError::opening(path, cause))?;
                 let metadata = file.metadata().map_err(|cause| SourceError::opening(path, cause))?;
-                if metadata.is_dir() {
-                    return Err(SourceError::Directory { file: path.to_owned() });
+                match metadata.file_type() {
+                    kind if kind.is_dir() => return Err(SourceError::Directory { file: path.to_owned() }),
+                    kind if kind.is_file() => (Some(metadata.len()), None),
+                    _ => (None, Some(Box::new(file))),
                 }
-                (metadata.is_file().then_some(metadata.len()), Box::new(file))
             }
         };
-        Ok(Input { path: path.into(), format, compression, length, reader })
+        Ok(Input { path: path.into(), format, compression, length, opened })
+    }
+
+    /// Its bytes.
+    pub(super) fn open(&mut self) -> Result<Box<dyn Read + Send>, SourceError> {
+        match self.opened.take() {
+            Some(opened) => Ok(opened),
+            None => match File::open(self.path.as_ref()) {
+                Ok(file) => Ok(Box::new(file)),
+                Err(cause) => Err(SourceError::opening(&self.path, cause)),
+            },
+        }
     }
 
     /// Whether it is a plain regular file of lines, which alone can be followed.

@@ -123,12 +123,14 @@ impl Reader {
         }
     }
 
-    fn open(&self, stream: u16, input: Input) -> Result<(Compression, Format, Feed), Leave> {
-        let Input { path, format, compression, reader, .. } = input;
-        let reader = match self.follow {
-            true => Box::new(Counted::new(Tail::open(&path)?, self.progress.clone())) as Box<dyn io::Read + Send>,
-            false => Box::new(Counted::new(reader, self.progress.clone())),
+    fn open(&self, stream: u16, mut input: Input) -> Result<(Compression, Format, Feed), Leave> {
+        let Input { format, compression, .. } = input;
+        let path = input.path.clone();
+        let reader: Box<dyn io::Read + Send> = match self.follow {
+            true => Box::new(Tail::open(&path)?),
+            false => input.open()?,
         };
+        let reader = Box::new(Counted::new(reader, self.progress.clone()));
         let compression = if self.follow { Some(Compression::Plain) } else { compression };
         let (compression, reader) = decompress(reader, compression)
             .map_err(|cause| failure(&path, compression.unwrap_or(Compression::Plain), 0, cause))?;

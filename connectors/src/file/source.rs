@@ -86,7 +86,8 @@ impl Stopper {
 }
 
 impl FileSource {
-    /// Opens the files, which are read one after the other; `-` is standard input. The streams are numbered in this order.
+    /// Finds the files and starts to read them, one after the other; `-` is standard input. The streams are numbered in this
+    /// order.
     ///
     /// # Errors
     /// Where a file can not be opened, before anything is read.
@@ -94,7 +95,7 @@ impl FileSource {
         if paths.len() > FILES_MAX {
             return Err(SourceError::TooManyFiles { files: paths.len(), max: FILES_MAX });
         }
-        let inputs = paths.iter().map(|path| Input::open(path.as_ref())).collect::<Result<Vec<_>, _>>()?;
+        let inputs = paths.iter().map(|path| Input::find(path.as_ref())).collect::<Result<Vec<_>, _>>()?;
         if settings.follow
             && let Some(input) = inputs.iter().enumerate().find(|(at, input)| *at > 0 || !input.can_be_followed())
         {

@@ -1,7 +1,7 @@
 //! Events as JSON: the proto3 mapping of the contract, with the liberties that it grants.
 //!
-//! Two readers agree on every input, which a property test holds them to. [`slow`] is the definition: it takes everything
-//! that the contract allows, and says what is wrong with the rest. [`fast`] takes the shape in which nearly every event is
+//! Two readers agree on every input, which a property test holds them to. `slow` is the definition: it takes everything
+//! that the contract allows, and says what is wrong with the rest. `fast` takes the shape in which nearly every event is
 //! written, in one pass over the bytes and without an allocation, and leaves all else to the other.
 
 mod fast;
@@ -32,7 +32,7 @@ pub fn decode(line: &[u8]) -> Result<Decoded<'_>, Violation> {
 /// Reads one line that is known to be UTF-8.
 pub(crate) fn decode_text(line: &str) -> Result<Decoded<'_>, Violation> {
     match fast::event(line) {
-        Some(event) => Ok(Decoded { event: Some(event), unknown_fields: 0 }),
+        Some(decoded) => Ok(decoded),
         None => slow::event(line).map_err(unreadable),
     }
 }

@@ -144,6 +144,22 @@ impl<'a> Scanner<'a> {
         is_number(text.as_bytes()).then_some(text)
     }
 
+    /// Passes over a plain string, a number or a boolean. A null is absent, which is for the definition to say.
+    pub(super) fn pass_scalar(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.take_string().map(|_| ()),
+            b't' => self.pass_word("true"),
+            b'f' => self.pass_word("false"),
+            _ => self.take_number().map(|_| ()),
+        }
+    }
+
+    fn pass_word(&mut self, word: &str) -> Option<()> {
+        let found = self.text.as_bytes()[self.at..].starts_with(word.as_bytes());
+        self.at += word.len();
+        found.then_some(())
+    }
+
     /// Whether only white space is left.
     #[inline]
     pub(super) fn at_end(&self) -> bool {

@@ -34,10 +34,6 @@ impl Seen {
     }
 }
 
-pub(crate) fn settings() -> SourceSettings {
-    settings_with(2, 1 << 20)
-}
-
 pub(crate) fn settings_with(threads: usize, block_bytes: usize) -> SourceSettings {
     SourceSettings { threads, block_bytes, ..SourceSettings::new(HashKey::new([7; 16]), Rules::default()) }
 }
@@ -104,10 +100,6 @@ fn records(batch: &Batch) -> Vec<Seen> {
 /// A click as a line, without its newline; all are of one length.
 pub(crate) fn click(number: u32) -> String {
     format!(r#"{{"click":{{"click_id":"c{number:07}","ad_id":"a","timestamp":1700000000000,"user_id":"é"}}}}"#)
-}
-
-pub(crate) fn lines(numbers: &[u32]) -> String {
-    numbers.iter().map(|&number| click(number) + "\n").collect()
 }
 
 /// A click as a message behind its length.

@@ -1,1 +1,210 @@
+//! Runs against a `BTreeMap`.
 
+use std::collections::BTreeMap;
+
+use differential_dataflow::trace::implementations::spine_fueled::Merger as _;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use timely::dataflow::operators::generic::OperatorInfo;
+use timely::progress::Antichain;
+
+use crate::domain::fingerprint::Fingerprint;
+use crate::domain::metrics::Metrics;
+use crate::operators::records::{CountRecord, PackedMetrics};
+
+use super::chunk::{Chunk, filter_mask};
+use super::layout::{CHUNK_RECORDS, LayoutError};
+use super::merger::RunMerger;
+use super::sort::{Sorter, fold_sorted};
+use super::sweep::sweep;
+use super::{Record as _, Run, Spine};
+
+/// Ad, window, epoch, copies.
+type Update = (Fingerprint, u32, u64, i64);
+type Model = BTreeMap<(Fingerprint, u32, u64), i64>;
+
+fn record((ad, window, epoch, received): Update) -> CountRecord {
+    CountRecord::new(ad, window, epoch, PackedMetrics::new(Metrics { received, ..Metrics::default() }))
+}
+
+fn run(updates: &[Update]) -> Option<Run<CountRecord>> {
+    let mut records: Vec<CountRecord> = updates.iter().copied().map(record).collect();
+    Sorter::new().sort(&mut records);
+    fold_sorted(&mut records);
+    Run::from_slice(&records)
+}
+
+fn model(updates: &[Update], since: u64) -> Model {
+    let mut model = Model::new();
+    for (ad, window, epoch, received) in updates {
+        *model.entry((*ad, *window, (*epoch).max(since))).or_default() += received;
+    }
+    model.retain(|_, received| *received != 0);
+    model
+}
+
+fn contents(run: &Run<CountRecord>) -> Model {
+    run.iter().map(|record| ((record.key(), record.window, record.epoch), record.metrics.widen().received)).collect()
+}
+
+/// Few keys and many, hashes that collide in all of their bits, in the high ones, and in none.
+fn fingerprints() -> impl Strategy<Value = Fingerprint> {
+    let hash = prop_oneof![0_u64..4, Just(u64::MAX), any::<u64>(), (0_u64..64).prop_map(|top| top << 58)];
+    (hash, 0_u32..3).prop_map(|(hash, low)| Fingerprint { hash, low })
+}
+
+fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
+    vec((fingerprints(), 0_u32..5, 1_u64..6, -2_i64..3), 0..len)
+}
+
+fn merge(a: &Run<CountRecord>, b: &Run<CountRecord>, since: u64, fuels: &[isize]) -> Option<Run<CountRecord>> {
+    let frontier = Antichain::from_elem(since);
+    let mut merger = RunMerger::new(a, b, frontier.borrow());
+    for fuel in fuels.iter().cycle() {
+        let mut fuel = *fuel;
+        merger.work(a, b, &mut fuel);
+        if fuel > 0 {
+            break;
+        }
+    }
+    merger.done()
+}
+
+proptest! {
+    #[test]
+    fn merging_is_adding_in_any_order_and_with_any_fuel(
+        a in updates(200), b in updates(200), since in 0_u64..7, fuels in vec(1_isize..50, 1..5)
+    ) {
+        let both: Vec<Update> = a.iter().chain(&b).copied().collect();
+        let expected = model(&both, since);
+        let (Some(a), Some(b)) = (run(&a), run(&b)) else { return Ok(()) };
+        for (a, b) in [(&a, &b), (&b, &a)] {
+            let merged = merge(a, b, since, &fuels);
+            prop_assert!(merged.iter().all(|merged| merged.iter().is_sorted_by(|x, y| x.order(y).is_lt())));
+            prop_assert_eq!(merged.as_ref().map(contents).unwrap_or_default(), expected.clone());
+        }
+    }
+
+    #[test]
+    fn looking_up_finds_what_is_there_and_nothing_else(present in updates(300), absent in vec(fingerprints(), 0..50)) {
+        let Some(run) = run(&present) else { return Ok(()) };
+        let expected = contents(&run);
+        let mut keys: Vec<Fingerprint> = present.iter().map(|update| update.0).chain(absent).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut swept = Model::new();
+        sweep(&run, &keys, |number, records| {
+            assert!(records.iter().all(|record| record.key() == keys[number]));
+            swept.extend(records.iter().map(|r| ((r.key(), r.window, r.epoch), r.metrics.widen().received)));
+        });
+        prop_assert_eq!(&swept, &expected);
+        let found: Model = keys.iter().flat_map(|key| run.find(*key)).flatten()
+            .map(|r| ((r.key(), r.window, r.epoch), r.metrics.widen().received)).collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_slice_holds_its_range(present in updates(300), low: u64, high: u64) {
+        let (low, high) = (low.min(high), low.max(high));
+        let Some(run) = run(&present) else { return Ok(()) };
+        let mut expected = contents(&run);
+        expected.retain(|(ad, ..), _| (low..=high).contains(&ad.hash));
+        prop_assert_eq!(run.slice(low, high).as_ref().map(contents).unwrap_or_default(), expected);
+    }
+
+    #[test]
+    fn a_spine_holds_the_sum_of_its_epochs(epochs in vec(updates(60), 1..30), behind in 0_u64..4) {
+        let mut spine = Spine::new(&OperatorInfo::new(0, 0, [].into()));
+        let mut all = Vec::new();
+        for (number, updates) in epochs.iter().enumerate() {
+            let epoch = number as u64 + 1;
+            let updates: Vec<Update> = updates.iter().map(|(ad, window, _, n)| (*ad, *window, epoch, *n)).collect();
+            spine.set_since(epoch.saturating_sub(behind));
+            spine.insert(epoch, run(&updates));
+            all.extend(updates);
+            let since = epoch.saturating_sub(behind);
+            for as_of in since..=epoch {
+                let visible: Vec<Update> = all.iter().filter(|update| update.2 <= as_of).copied().collect();
+                let mut found = Model::new();
+                for record in spine.runs().iter().flat_map(|run| run.iter()).filter(|record| record.epoch <= as_of) {
+                    *found.entry((record.key(), record.window, 0)).or_default() += record.metrics.widen().received;
+                }
+                found.retain(|_, received| *received != 0);
+                let at_zero: Vec<Update> = visible.iter().map(|(ad, window, _, n)| (*ad, *window, 0, *n)).collect();
+                prop_assert_eq!(found, model(&at_zero, 0), "as of {} with since {}", as_of, since);
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_its_bytes(present in updates(300), broken_at in 0_usize..64, bit in 0_u32..8) {
+        let Some(run) = run(&present) else { return Ok(()) };
+        let bytes = run.chunks()[0].as_bytes();
+        let read = Chunk::<CountRecord>::from_bytes(bytes).expect("a chunk reads its own bytes");
+        prop_assert_eq!(read.records(), run.chunks()[0].records());
+        prop_assert_eq!(read.filter(), run.chunks()[0].filter());
+        prop_assert_eq!(read.directory(), run.chunks()[0].directory());
+        let mut broken = bytes.to_vec();
+        broken[broken_at] ^= 1 << bit;
+        if broken_at < 12 {
+            prop_assert!(Chunk::<CountRecord>::from_bytes(&broken).is_err());
+        }
+        prop_assert!(Chunk::<CountRecord>::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+    }
+}
+
+/// Uniform fingerprints, as a keyed hash gives them.
+fn uniform(count: u64, salt: u64) -> impl Iterator<Item = Fingerprint> {
+    (0..count).map(move |number| {
+        let mix = |seed: u64| {
+            let mixed = (number ^ seed).wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ (mixed >> 31)
+        };
+        Fingerprint { hash: mix(salt), low: mix(!salt) as u32 }
+    })
+}
+
+#[test]
+fn a_full_filter_lets_few_strangers_pass() {
+    let updates: Vec<Update> = uniform(3 * CHUNK_RECORDS as u64, 1).map(|ad| (ad, 0, 1, 1)).collect();
+    let run = run(&updates).expect("there are records");
+    assert_eq!(run.chunks().len(), 3);
+    let chunk = &run.chunks()[1];
+    let (low, high) = chunk.hashes();
+    let strangers: Vec<Fingerprint> =
+        uniform(1_000_000, 2).filter(|key| (low..=high).contains(&key.hash)).collect();
+    let passes = |key: &&Fingerprint| {
+        let mask = filter_mask(**key);
+        chunk.filter()[chunk.slot(key.hash)] & mask == mask
+    };
+    let passed = strangers.iter().filter(passes).count();
+    // The layout promises 0.7 %.
+    assert!(passed * 1_000 < strangers.len() * 9, "{passed} of {} strangers passed", strangers.len());
+    assert!(updates.iter().all(|(ad, ..)| run.find(*ad).next().is_some()), "a filter never hides what is there");
+}
+
+#[test]
+fn a_hot_key_fills_chunks() {
+    let hot = Fingerprint { hash: 1 << 40, low: 7 };
+    let windows = 3 * CHUNK_RECORDS as u32;
+    let mut updates: Vec<Update> = (0..windows).map(|window| (hot, window, 1, 1)).collect();
+    updates.extend(uniform(1_000, 3).map(|ad| (ad, 0, 1, 1)));
+    let run = run(&updates).expect("there are records");
+    let found: usize = run.find(hot).map(<[CountRecord]>::len).sum();
+    assert_eq!(found, windows as usize);
+    let mut swept = 0;
+    sweep(&run, &[hot], |_, records| swept += records.len());
+    assert_eq!(swept, windows as usize);
+}
+
+#[test]
+fn bytes_of_another_kind_are_refused() {
+    let run = run(&[(Fingerprint { hash: 1, low: 1 }, 0, 1, 1)]).expect("there is a record");
+    let bytes = run.chunks()[0].as_bytes();
+    let as_visits = Chunk::<crate::operators::records::VisitRecord>::from_bytes(bytes).err();
+    assert_eq!(as_visits, Some(LayoutError::Schema(5, 56)));
+    let mut later = bytes.to_vec();
+    later[4] = 2;
+    assert_eq!(Chunk::<CountRecord>::from_bytes(&later).err(), Some(LayoutError::Version(2)));
+}

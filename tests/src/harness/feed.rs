@@ -60,13 +60,18 @@ pub fn settings(history: &History) -> Settings {
     }
 }
 
+/// The names of a history's streams.
+pub fn streams(history: &History) -> Vec<StreamName> {
+    let stream = |partition| StreamName { source: "history".to_owned(), partition };
+    (0..history.plan.streams as i32).map(stream).collect()
+}
+
 /// An engine for a history.
 ///
 /// # Errors
 /// Where it does not start.
 pub fn start(history: &History) -> Result<Engine, EngineError> {
-    let stream = |partition| StreamName { source: "history".to_owned(), partition };
-    Engine::start(settings(history), (0..history.plan.streams as i32).map(stream).collect())
+    Engine::start(settings(history), streams(history))
 }
 
 /// Starts an engine, feeds it all epochs, and waits until they are complete.

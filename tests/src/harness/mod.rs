@@ -11,7 +11,7 @@ use recount_dataflow::engine::EngineError;
 use crate::history::History;
 use crate::model::{Delivered, Model};
 
-pub use feed::{Fed, feed, push_all, settings, start, wall_ms};
+pub use feed::{Fed, feed, push_all, settings, start, streams, wall_ms};
 
 /// What a comparison is given.
 pub struct Case<'a> {

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Any,
     /// Holding graphs that know no floor against the model.
     NothingFreezes,
+    /// So many records that runs have many chunks, or so many epochs that they merge often.
+    Large,
 }
 
 /// The history of a seed. Even seeds have horizons of minutes; where nothing freezes, all but that of corrections.
@@ -39,6 +41,7 @@ pub(super) fn history(seed: u64, kind: Kind) -> History {
         rules = Rules { correction_horizon_ms: 200 * 365 * DAY_MS, dedup_fallback: false, ..rules };
     }
     let size = match rng.random_range(0..100) {
+        _ if kind == Kind::Large => rng.random_range(2_000..60_000),
         0..20 => rng.random_range(1..20),
         20..70 => rng.random_range(20..80),
         70..95 => rng.random_range(80..160),
@@ -46,7 +49,12 @@ pub(super) fn history(seed: u64, kind: Kind) -> History {
     };
     let mut source = Source::new(&mut rng, rules, minute_horizons, size);
     let mut records: Vec<Record> = (0..size).map(|_| source.record(&mut rng)).collect();
-    let plan = plan(&mut rng, &mut records);
+    let mut plan = plan(&mut rng, &mut records);
+    if kind == Kind::Large {
+        // The model recounts everything every epoch: the fewer records, the more epochs.
+        plan.cut = Cut::Every(size.div_ceil(2_000_000 / size));
+        plan.batch_records = 5_000;
+    }
     History { seed, rules, minute_horizons, plan, records }
 }
 
@@ -126,9 +134,9 @@ impl Source {
             false => *[10 * MINUTE_MS, 180 * MINUTE_MS, 3 * DAY_MS, 20 * DAY_MS].choose(rng).unwrap(),
         };
         let names = |prefix: &str, count: usize| (0..count).map(|n| format!("{prefix}{n}").into()).collect();
-        let mut ads: Vec<Arc<str>> = names("ad", rng.random_range(1..5));
+        let mut ads: Vec<Arc<str>> = names("ad", rng.random_range(1..5 + size / 40));
         let mut click_ids: Vec<Arc<str>> = names("c", 1 + size / rng.random_range(1..8));
-        let mut users: Vec<Arc<str>> = names("u", rng.random_range(1..6));
+        let mut users: Vec<Arc<str>> = names("u", rng.random_range(1..6 + size / 40));
         users.push("".into());
         if rng.random_bool(0.2) {
             ads.push("a".repeat(128).into());

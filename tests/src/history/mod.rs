@@ -42,6 +42,11 @@ impl History {
         generate::history(seed, generate::Kind::NothingFreezes)
     }
 
+    /// A history of thousands of records, with many ads and users.
+    pub fn large(seed: u64) -> History {
+        generate::history(seed, generate::Kind::Large)
+    }
+
     /// The records of each epoch, from epoch 1 on, where they are read: cut by the plan, shuffled inside each epoch, and laid
     /// out as lines of JSON in their streams.
     pub fn deliver(&self) -> Vec<Vec<Delivered>> {

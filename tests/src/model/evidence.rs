@@ -52,17 +52,34 @@ fn of_group(group: &Group<'_>) -> Evidence {
     }
 }
 
-/// Verdicts that apply to no click, as long as they are remembered: until `decided + max_future_skew < F`.
-pub(super) fn unmatched(copies: &[Copy], verdicts: &[Verdict], rules: &Rules, floor_ms: Option<i64>) -> Vec<Position> {
+/// Verdicts by whether they are unmatched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unmatched {
+    /// Those remembered whose id has no copy at all.
+    pub surely: Vec<Position>,
+    /// Those remembered that apply to no remembered click, the former among them. A verdict may be about an id that has clicks,
+    /// and about none of them; the contract does not say whether it has met a click then.
+    pub perhaps: Vec<Position>,
+}
+
+/// A verdict is remembered until `decided + max_future_skew < F`.
+pub(super) fn unmatched(copies: &[Copy], verdicts: &[Verdict], rules: &Rules, floor_ms: Option<i64>) -> Unmatched {
     let groups = groups_of(copies, verdicts, rules);
-    let meets_none = |verdict: &&Verdict| {
+    let mut unmatched = Unmatched::default();
+    for verdict in verdicts {
         let clicks = groups.get(&Id::Click(verdict.click_id.clone())).map_or(&[][..], |groups| groups);
-        clicks.is_empty()
-    };
-    let remembered =
-        |verdict: &&Verdict| floor_ms.is_none_or(|floor_ms| verdict.decided_ms + rules.max_future_skew_ms >= floor_ms);
-    let mut positions: Vec<Position> =
-        verdicts.iter().filter(meets_none).filter(remembered).map(|verdict| verdict.position).collect();
-    positions.sort();
-    positions
+        let clicks_ms = clicks.iter().map(|group| group.click.event_ms);
+        let mut met = clicks_ms
+            .filter(|&click_ms| floor_ms.is_none_or(|floor_ms| click_ms >= floor_ms - rules.dedup_horizon_ms))
+            .filter(|&click_ms| verdict.applies_to(click_ms, rules));
+        let forgotten = floor_ms.is_some_and(|floor_ms| verdict.decided_ms + rules.max_future_skew_ms < floor_ms);
+        if forgotten || met.next().is_some() {
+            continue;
+        }
+        unmatched.perhaps.push(verdict.position);
+        if clicks.is_empty() {
+            unmatched.surely.push(verdict.position);
+        }
+    }
+    unmatched
 }

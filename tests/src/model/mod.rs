@@ -20,9 +20,9 @@ use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::domain::validate::Reason;
 use recount_dataflow::domain::window::{Granularity, WindowState};
 
-use crate::record::{Body, Record};
+use crate::record::Record;
 
-pub use evidence::Evidence;
+pub use evidence::{Evidence, Unmatched};
 pub use groups::{Copy, Group, Id, Verdict, groups_of};
 pub use rows::Eight;
 
@@ -172,8 +172,8 @@ impl Model {
         evidence::explain(&self.copies[..copies], &self.verdicts[..verdicts], &self.rules, key)
     }
 
-    /// The positions of verdicts that, as of an epoch, are remembered and apply to no click.
-    pub fn unmatched_verdicts(&self, as_of: u64) -> Vec<Position> {
+    /// The verdicts that are remembered as of an epoch and have met no click.
+    pub fn unmatched_verdicts(&self, as_of: u64) -> Unmatched {
         let (copies, verdicts) = self.state(as_of).accepted;
         let floor_ms = self.state(as_of).marks.floor_ms;
         evidence::unmatched(&self.copies[..copies], &self.verdicts[..verdicts], &self.rules, floor_ms)
@@ -231,9 +231,4 @@ fn totals(
     let groups = groups.values().flatten();
     totals.conflicting_copies = groups.map(|group| group.conflicting().count() as u64).sum();
     totals
-}
-
-/// Whether a body is a click, for those that count kinds.
-pub fn is_click(body: &Body) -> bool {
-    matches!(body, Body::Click(_))
 }

@@ -43,6 +43,28 @@ pub fn explanations(case: &Case<'_>, snapshot: &Snapshot) -> Result<(), String> 
     Ok(())
 }
 
+/// The verdicts that have met no click.
+///
+/// # Errors
+/// The first difference.
+pub fn unmatched_verdicts(case: &Case<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    let expected = case.model.unmatched_verdicts(snapshot.as_of());
+    // What the newest epoch has forgotten may be gone as of an older one too.
+    let newest = case.model.unmatched_verdicts(case.model.last_epoch());
+    let found = snapshot.unmatched_verdicts(10_000, None).map_err(|error| error.to_string())?;
+    for position in &expected.surely {
+        if newest.perhaps.contains(position) && !found.contains(position) {
+            return Err(format!("the verdict at {position:?} has met no click, and is not listed"));
+        }
+    }
+    for position in &found {
+        if !expected.perhaps.contains(position) {
+            return Err(format!("the verdict at {position:?} is listed, and has met a click or is forgotten"));
+        }
+    }
+    Ok(())
+}
+
 /// Whether the newest epoch still remembers all that a click's evidence consists of.
 fn is_remembered(case: &Case<'_>, click: &Evidence) -> bool {
     let newest = case.model.last_epoch();

@@ -13,7 +13,7 @@ use recount_dataflow::read::{Row, Snapshot};
 use super::Case;
 use crate::model::{Eight, Model, RowKey, RowValue};
 
-pub use explanations::explanations;
+pub use explanations::{explanations, unmatched_verdicts};
 pub use histories::{changes, corrections, set_aside};
 pub use states::{point_reads, rows, state, top};
 
@@ -69,6 +69,22 @@ pub fn everything(case: &mut Case<'_>) -> Result<(), String> {
         point_reads(case, &snapshot).map_err(within)?;
         top(case, &snapshot).map_err(within)?;
         explanations(case, &snapshot).map_err(within)?;
+        unmatched_verdicts(case, &snapshot).map_err(within)?;
+    }
+    corrections(case)?;
+    set_aside(case)
+}
+
+/// What is cheap enough for histories of thousands of records: all rows as of every epoch, and what each epoch did.
+///
+/// # Errors
+/// The first difference.
+pub fn essentials(case: &mut Case<'_>) -> Result<(), String> {
+    for as_of in 0..=case.model.last_epoch() {
+        let snapshot = snapshot(case, as_of)?;
+        let within = |difference| format!("as of {as_of}: {difference}");
+        state(case, &snapshot, &case.history.plan.granularities()).map_err(within)?;
+        changes(case, &snapshot).map_err(within)?;
     }
     corrections(case)?;
     set_aside(case)
