@@ -1,6 +1,8 @@
 //! Other programs: the `recount` that was built beside this one, and Python.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -103,4 +105,21 @@ pub(crate) fn events_file(args: &Args, hot_ad: f64) -> Result<PathBuf, Box<dyn E
         std::fs::rename(unfinished, &file)?;
     }
     Ok(file)
+}
+
+/// How many lines a file has.
+///
+/// # Errors
+/// Where it can not be read.
+pub(crate) fn lines(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; 1 << 20];
+    let mut lines = 0;
+    loop {
+        let read = file.read(&mut bytes)?;
+        if read == 0 {
+            return Ok(lines);
+        }
+        lines += bytes[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
 }
