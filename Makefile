@@ -9,7 +9,7 @@ FUZZ_SECONDS ?= 300
 
 # The whole story on this machine: a workload, its replay, a table.
 demo:
-	$(CARGO) run --locked --quiet --bin recount -- demo
+	$(CARGO) run --locked --bin recount -- demo
 
 # Every test, at the sizes that fit a coffee break.
 test:

@@ -1,6 +1,8 @@
 //! Other programs: the `recount` that was built beside this one, and Python.
 
 use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -85,21 +87,39 @@ impl Drop for Background {
 /// Ads of the file of events.
 pub(crate) const EVENTS_ADS: u64 = 500_000;
 
-/// The generated file of events as JSON lines, made where it is not there yet.
+/// A generated file of events as JSON lines, made where it is not there yet. One ad has `hot_ad` of the clicks.
 ///
 /// # Errors
 /// Where `recount generate` fails.
-pub(crate) fn events_file(args: &Args) -> Result<PathBuf, Box<dyn Error>> {
+pub(crate) fn events_file(args: &Args, hot_ad: f64) -> Result<PathBuf, Box<dyn Error>> {
     // Copies and verdicts come on top of the clicks: about one record in twenty.
-    let (clicks, ads) = ((args.events * 20 / 21).to_string(), EVENTS_ADS.to_string());
-    let file = args.dir.join(format!("{clicks}-clicks.jsonl"));
+    let clicks = args.events * 20 / 21;
+    let file = args.dir.join(format!("{clicks}-clicks-{hot_ad}-hot.jsonl"));
     if !file.exists() {
         eprintln!("generating {}", file.display());
         let unfinished = args.dir.join("unfinished.jsonl");
+        let [clicks, ads, hot_ad] = [clicks.to_string(), EVENTS_ADS.to_string(), hot_ad.to_string()];
         let mut command = recount()?;
-        command.args(["generate", "--seed", "1", "--clicks", &clicks, "--ads", &ads, "--out"]).arg(&unfinished);
-        succeed(&mut command)?;
+        command.args(["generate", "--seed", "1", "--clicks", &clicks, "--ads", &ads, "--hot-ad", &hot_ad, "--out"]);
+        succeed(command.arg(&unfinished))?;
         std::fs::rename(unfinished, &file)?;
     }
     Ok(file)
+}
+
+/// How many lines a file has.
+///
+/// # Errors
+/// Where it can not be read.
+pub(crate) fn lines(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let mut bytes = vec![0; 1 << 20];
+    let mut lines = 0;
+    loop {
+        let read = file.read(&mut bytes)?;
+        if read == 0 {
+            return Ok(lines);
+        }
+        lines += bytes[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+    }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Args;
 use crate::measure::median;
-use crate::program::{Usage, events_file, python, recount, succeed};
+use crate::program::{Usage, events_file, lines, python, recount, succeed};
 use crate::table::Table;
 
 /// The columns that both write and that must agree.
@@ -29,8 +29,8 @@ const COLUMNS: [&str; 10] = [
 /// # Errors
 /// Where one can not be run, or the tables differ.
 pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Error>> {
-    let events = events_file(args)?;
-    let records = BufReader::new(File::open(&events)?).lines().count() as f64;
+    let events = events_file(args, 0.0)?;
+    let records = lines(&events)? as f64;
     let (ours, theirs) = (args.dir.join("recount.csv"), args.dir.join("duckdb.csv"));
     let (mut replays, mut recomputes) = (Vec::new(), Vec::new());
     for turn in 0..args.runs {
