@@ -70,7 +70,9 @@ fn no_library_uses_anyhow() {
 #[test]
 fn rooms_of_the_engine_know_only_those_before_them() {
     let src = root().join("dataflow/src");
-    for (path, code) in sources("dataflow") {
+    let mut breaches = Vec::new();
+    // A room's tests may look for their material elsewhere.
+    for (path, code) in sources("dataflow/src").into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
         let room = path.strip_prefix(&src).unwrap().components().next().unwrap();
         let room = Path::new(room.as_os_str()).file_stem().unwrap().to_str().unwrap().to_owned();
         let (_, allowed) = ROOMS
@@ -78,13 +80,12 @@ fn rooms_of_the_engine_know_only_those_before_them() {
             .find(|(name, _)| *name == room)
             .unwrap_or_else(|| panic!("{} is in no room that this test knows", path.display()));
         for used in uses_of_crate(&code) {
-            assert!(
-                used == room || allowed.contains(&used.as_str()),
-                "{} uses crate::{used}, which {room} does not know",
-                path.display()
-            );
+            if used != room && !allowed.contains(&used.as_str()) {
+                breaches.push(format!("{} uses crate::{used}, which {room} does not know", path.display()));
+            }
         }
     }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
 
 #[test]
@@ -130,18 +131,24 @@ fn unsafe_lives_in_named_files() {
 
 #[test]
 fn rooms_are_small_and_nothing_is_left_for_later() {
+    let mut breaches = Vec::new();
     for crate_name in ["proto", "dataflow", "connectors", "server", "tests", "benches"] {
         for path in files(&root().join(crate_name)) {
             let text = fs::read_to_string(&path).unwrap();
             let lines = text.lines().count();
-            assert!(lines <= FILE_LINES_MAX, "{} has {lines} lines", path.display());
+            if lines > FILE_LINES_MAX {
+                breaches.push(format!("{} has {lines} lines", path.display()));
+            }
             for later in
                 [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("todo", "!("), concat!("unimplemented", "!(")]
             {
-                assert!(!text.contains(later), "{} holds {later}", path.display());
+                if text.contains(later) {
+                    breaches.push(format!("{} holds {later}", path.display()));
+                }
             }
         }
     }
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
 }
 
 fn root() -> PathBuf {
