@@ -20,27 +20,28 @@ pub(super) enum Unit {
 /// A bar that appears when it is worth it.
 pub(super) struct Progress {
     started: Instant,
-    terminal: bool,
-    unit: Unit,
-    total: Option<u64>,
+    /// `None` where nobody would see it. It counts from the start, for the sake of its rate.
     bar: Option<ProgressBar>,
 }
 
 impl Progress {
     /// Work of `total` units; `None` where nobody knows.
     pub(super) fn new(unit: Unit, total: Option<u64>) -> Self {
-        let terminal = io::stderr().is_terminal();
-        Progress { started: Instant::now(), terminal, unit, total, bar: None }
+        let bar = io::stderr().is_terminal().then(|| bar(unit, total));
+        Progress { started: Instant::now(), bar }
     }
 
     /// So much is done.
     pub(super) fn at(&mut self, done: u64, note: impl FnOnce() -> String) {
-        if !self.terminal || self.started.elapsed() < PATIENCE {
+        let Some(bar) = &self.bar else { return };
+        bar.set_position(done);
+        if self.started.elapsed() < PATIENCE {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| bar(self.unit, self.total));
+        if bar.is_hidden() {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
         bar.set_message(note());
-        bar.set_position(done);
     }
 
     /// The work is over.
@@ -59,5 +60,19 @@ fn bar(unit: Unit, total: Option<u64>) -> ProgressBar {
         (Unit::Records, None) => "{spinner} {human_pos} {per_sec} {msg}",
     };
     let style = ProgressStyle::with_template(template).expect("the templates are well formed");
-    ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style)
+    ProgressBar::with_draw_target(total, ProgressDrawTarget::hidden()).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bar_is_well_formed() {
+        for unit in [Unit::Bytes, Unit::Records] {
+            for total in [None, Some(10)] {
+                bar(unit, total).finish_and_clear();
+            }
+        }
+    }
 }

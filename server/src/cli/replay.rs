@@ -152,7 +152,7 @@ pub(super) fn drive(mut source: FileSource, engine: &mut Engine, outputs: &mut O
     }
     engine.close_epoch(None)?;
     engine.drain()?;
-    outputs.advance(engine)?;
+    outputs.catch_up(engine)?;
     progress.finish();
     let snapshot = engine.reader().snapshot(None)?;
     let elapsed = started.elapsed();

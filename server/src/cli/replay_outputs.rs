@@ -17,6 +17,9 @@ use crate::output::sink::Sink;
 /// The lineage of a replay: its epochs are a function of the files, so two replays of them agree on every correction's id.
 const LINEAGE: &str = "replay";
 
+/// Corrections of so many epochs are asked for at a time: each question goes through all that there are.
+const CORRECTION_EPOCHS: u64 = 32;
+
 /// The files being written.
 pub(super) struct Outputs {
     reader: Reader,
@@ -28,8 +31,10 @@ pub(super) struct Outputs {
     status: Option<Sink>,
     quarantine: Option<Sink>,
     parked: Option<Sink>,
-    /// The first epoch that was not written.
-    next_epoch: u64,
+    /// The first epoch whose changes were not written.
+    changes_from: u64,
+    /// The first epoch whose corrections were not written.
+    corrections_from: u64,
     by_cause: BTreeMap<&'static str, u64>,
 }
 
@@ -55,7 +60,8 @@ impl Outputs {
             quarantine: open(&args.quarantine)?,
             parked: open(&args.parked)?,
             // Epoch 0 is empty: no record, no change.
-            next_epoch: 1,
+            changes_from: 1,
+            corrections_from: 1,
             by_cause: BTreeMap::new(),
         })
     }
@@ -67,23 +73,19 @@ impl Outputs {
 
     /// Writes what the epochs complete by now have brought.
     pub(super) fn advance(&mut self, engine: &mut Engine) -> Result<(), CliError> {
-        let readable = self.reader.readable();
+        let upper = self.reader.readable().upper;
         if let Some(sink) = &mut self.changes {
-            for epoch in self.next_epoch..readable.upper {
+            for epoch in self.changes_from..upper {
                 let snapshot = self.reader.snapshot(Some(epoch))?;
                 let changes = snapshot.changes(self.granularity, None)?;
                 lines::push_changes(sink.buffer(), epoch, snapshot.watermark_ms().unwrap_or(0), &changes);
                 sink.advance()?;
             }
         }
-        for correction in self.reader.corrections(self.next_epoch, readable.upper) {
-            *self.by_cause.entry(correction.cause.as_str()).or_default() += 1;
-            if let Some(sink) = &mut self.corrections {
-                lines::push_correction(sink.buffer(), &correction, LINEAGE);
-                sink.advance()?;
-            }
+        self.changes_from = upper;
+        if upper >= self.corrections_from + CORRECTION_EPOCHS {
+            self.write_corrections(upper)?;
         }
-        self.next_epoch = readable.upper;
         for record in engine.take_set_aside() {
             let sink = if record.is_parked() { &mut self.parked } else { &mut self.quarantine };
             if let Some(sink) = sink {
@@ -91,6 +93,24 @@ impl Outputs {
                 sink.advance()?;
             }
         }
+        Ok(())
+    }
+
+    /// The same after the last epoch: nothing is left for later.
+    pub(super) fn catch_up(&mut self, engine: &mut Engine) -> Result<(), CliError> {
+        self.advance(engine)?;
+        self.write_corrections(self.reader.readable().upper)
+    }
+
+    fn write_corrections(&mut self, upper: u64) -> Result<(), CliError> {
+        for correction in self.reader.corrections(self.corrections_from, upper) {
+            *self.by_cause.entry(correction.cause.as_str()).or_default() += 1;
+            if let Some(sink) = &mut self.corrections {
+                lines::push_correction(sink.buffer(), &correction, LINEAGE);
+                sink.advance()?;
+            }
+        }
+        self.corrections_from = upper;
         Ok(())
     }
 
