@@ -157,3 +157,23 @@ fn memory(args: &Args, file: &FactFile, table: &mut Table) -> Result<(), Box<dyn
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_engine_and_the_tables_come_to_the_same_rows() {
+        let dir = tempfile::tempdir().unwrap();
+        for hot in [false, true] {
+            let file = prepare(dir.path(), 20_000, hot).unwrap();
+            for (workers, epoch_records) in [(1, 3_000), (2, 7_000)] {
+                let engine = engine::run(&file, workers, epoch_records, true).unwrap();
+                let tables = tables::run(&file, workers, epoch_records, false);
+                assert_eq!(engine.checksums, tables.checksums, "hot: {hot}, workers: {workers}");
+            }
+        }
+    }
+}

@@ -144,3 +144,31 @@ impl RawRecords for NoBytes {
         (&[], offset + 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::workload::prepare;
+
+    #[test]
+    fn facts_come_back_in_any_cut_and_no_ad_is_nameless() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = prepare(dir.path(), 5_000, false).unwrap();
+        let whole: Vec<Fact> = file.batches(usize::MAX).flat_map(|batch| batch.facts).collect();
+        assert_eq!(whole.len() as u64, file.records().unwrap());
+        let mut named = HashSet::new();
+        let mut cut = Vec::new();
+        for batch in file.batches(700) {
+            named.extend(batch.ads.iter().map(|(ad, _)| *ad));
+            assert!(batch.facts.iter().all(|fact| !fact.is_copy() || named.contains(&fact.ad())));
+            cut.extend(batch.facts);
+        }
+        assert_eq!(cut, whole);
+        let shares: usize = (0..3).flat_map(|index| file.shares(700, index, 3)).map(|share| share.len()).sum();
+        assert_eq!(shares, whole.len());
+    }
+}
