@@ -1,7 +1,7 @@
 //! One worker's thread: shares of epochs in, complete epochs out.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use timely::worker::Worker;
@@ -15,6 +15,7 @@ use crate::operators::counts::{Delta, Publish};
 use crate::operators::packet::Packet;
 use crate::operators::tally::Tally;
 use crate::operators::view::View;
+use crate::trace::block::release_free;
 
 /// How long a worker with nothing to do sleeps at most; whoever gives it work wakes it.
 const PARK: Duration = Duration::from_millis(100);
@@ -57,10 +58,12 @@ pub(crate) fn run(
     let mut input = worker.dataflow(|scope| graph::build(scope, &context, publisher));
     input.advance_to(1);
     timeline.register(worker.index(), std::thread::current());
+    let mut resting = false;
     loop {
         context.since.set(timeline.readable().since);
         match shares.try_recv() {
             Ok(share) => {
+                resting = false;
                 context.bindings.borrow_mut().insert(share.epoch, share.bound);
                 for facts in share.facts {
                     input.send_batch(&mut Packet(facts));
@@ -69,7 +72,12 @@ pub(crate) fn run(
                 worker.step();
             }
             Err(TryRecvError::Empty) => {
+                let parked = Instant::now();
                 worker.step_or_park(Some(PARK));
+                if !resting && PARK <= parked.elapsed() {
+                    resting = true;
+                    release_free();
+                }
             }
             Err(TryRecvError::Disconnected) => break,
         }

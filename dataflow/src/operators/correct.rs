@@ -8,7 +8,7 @@ use crate::trace::Record as _;
 
 use super::context::Bound;
 use super::records::{CorrectionRecord, RowUpdate, UniqueUpdate, WindowCode};
-use super::view::View;
+use super::view::{OfAd, View};
 
 /// The corrections of an epoch. `rows` and `overlaps` are its changes, sorted and folded; `before` is the state before it.
 pub(crate) fn corrections(
@@ -22,18 +22,29 @@ pub(crate) fn corrections(
     let Some(watermark_ms) = bound.watermark_before.watermark_ms() else { return corrections };
     let mut overlaps = overlaps;
     for of_ad in rows.chunk_by(|a, b| a.key() == b.key()) {
-        let ad = of_ad[0].key();
-        let skipped = overlaps.partition_point(|overlap| overlap.key() < ad);
-        let len = overlaps[skipped..].iter().take_while(|overlap| overlap.key() == ad).count();
-        let overlaps_of_ad = &overlaps[skipped..skipped + len];
-        overlaps = &overlaps[skipped + len..];
-        for granularity in before.windows.all() {
-            let changed = changes(granularity, watermark_ms, of_ad, overlaps_of_ad, before.windows.base);
-            corrections
-                .extend(changed.into_iter().map(|change| correct(epoch, bound, ad, granularity, change, before)));
+        // The first base window is the earliest to close, and it closes before any that holds it.
+        if !is_closed(before.windows.base, of_ad[0].window, watermark_ms) {
+            continue;
         }
+        let ad = of_ad[0].key();
+        overlaps = &overlaps[overlaps.partition_point(|overlap| overlap.key() < ad)..];
+        let of_ad = Changes { rows: of_ad, overlaps, watermark_ms, base: before.windows.base };
+        of_ad.correct(epoch, bound, ad, before, &mut corrections);
     }
     corrections
+}
+
+fn is_closed(granularity: Granularity, window: u32, watermark_ms: i64) -> bool {
+    granularity.start_ms(window) + granularity.size_ms() <= watermark_ms
+}
+
+/// What an epoch changed of one ad.
+struct Changes<'a> {
+    rows: &'a [RowUpdate],
+    /// Those of the ad, and then those of later ones.
+    overlaps: &'a [UniqueUpdate],
+    watermark_ms: i64,
+    base: Granularity,
 }
 
 /// The net change of one closed window.
@@ -43,57 +54,62 @@ struct Change {
     causes: Causes,
 }
 
-/// The net changes of one ad's closed windows of one size.
-fn changes(
-    granularity: Granularity,
-    watermark_ms: i64,
-    rows: &[RowUpdate],
-    overlaps: &[UniqueUpdate],
-    base: Granularity,
-) -> Vec<Change> {
-    let mut changes: Vec<Change> = Vec::new();
-    let per = base.per(granularity);
-    for row in rows {
-        let window = row.window / per;
-        if granularity.start_ms(window) + granularity.size_ms() > watermark_ms {
-            // Rows are in the order of their windows: no later one is closed.
-            break;
-        }
-        match changes.last_mut() {
-            Some(change) if change.window == window => {
-                change.metrics += row.metrics.widen();
-                change.causes |= row.causes();
+impl Changes<'_> {
+    fn correct(
+        &self,
+        epoch: u64,
+        bound: &Bound,
+        ad: Fingerprint,
+        before: &View,
+        corrections: &mut Vec<CorrectionRecord>,
+    ) {
+        let (first, last) = (self.rows[0].window, self.rows[self.rows.len() - 1].window);
+        let known = OfAd::gather(before, ad, first..last + 1);
+        for granularity in before.windows.all() {
+            for change in self.of_closed(granularity, ad) {
+                let window = WindowCode::new(granularity, change.window);
+                let old = known.row(granularity, change.window);
+                let new = old + change.metrics;
+                assert!(
+                    new.received >= new.gross_clicks
+                        && new.gross_clicks >= new.invalid_clicks
+                        && new.invalid_clicks >= 0,
+                    "epoch {epoch}: a {granularity:?} row fell from {old:?} to {new:?}"
+                );
+                let revision = known.revision(window) + 1;
+                let state = WindowState::of(granularity, granularity.start_ms(change.window), bound.watermark_after);
+                let correction = CorrectionRecord::new(ad, window, epoch, old, new);
+                corrections.push(correction.with(revision, change.causes, state, bound.wall_ms));
             }
-            _ => changes.push(Change { window, metrics: row.metrics.widen(), causes: row.causes() }),
         }
     }
-    for overlap in overlaps.iter().filter(|overlap| overlap.window.granularity() == granularity) {
-        // A window whose overlap changed has a changed row, or it is not closed.
-        if let Ok(place) = changes.binary_search_by_key(&overlap.window.window(), |change| change.window) {
-            changes[place].metrics.unique_users -= overlap.users;
-        }
-    }
-    changes.retain(|change| !change.metrics.is_zero());
-    changes
-}
 
-fn correct(
-    epoch: u64,
-    bound: &Bound,
-    ad: Fingerprint,
-    granularity: Granularity,
-    change: Change,
-    before: &View,
-) -> CorrectionRecord {
-    let window = WindowCode::new(granularity, change.window);
-    let rows = before.rows(ad, granularity, change.window..change.window + 1, epoch);
-    let old = rows.first().map_or(Metrics::default(), |(_, metrics)| *metrics);
-    let new = old + change.metrics;
-    assert!(
-        new.received >= new.gross_clicks && new.gross_clicks >= new.invalid_clicks && new.invalid_clicks >= 0,
-        "epoch {epoch}: a {granularity:?} row fell from {old:?} to {new:?}"
-    );
-    let revision = before.last_correction(ad, window, epoch).map_or(0, |last| last.revision);
-    let state = WindowState::of(granularity, granularity.start_ms(change.window), bound.watermark_after);
-    CorrectionRecord::new(ad, window, epoch, old, new).with(revision + 1, change.causes, state, bound.wall_ms)
+    /// The net changes of the closed windows of one size, by window.
+    fn of_closed(&self, granularity: Granularity, ad: Fingerprint) -> Vec<Change> {
+        let mut changes: Vec<Change> = Vec::new();
+        let per = self.base.per(granularity);
+        for row in self.rows {
+            let window = row.window / per;
+            if !is_closed(granularity, window, self.watermark_ms) {
+                // Rows are in the order of their windows: no later one is closed.
+                break;
+            }
+            match changes.last_mut() {
+                Some(change) if change.window == window => {
+                    change.metrics += row.metrics.widen();
+                    change.causes |= row.causes();
+                }
+                _ => changes.push(Change { window, metrics: row.metrics.widen(), causes: row.causes() }),
+            }
+        }
+        let of_ad = self.overlaps.iter().take_while(|overlap| overlap.key() == ad);
+        for overlap in of_ad.filter(|overlap| overlap.window.granularity() == granularity) {
+            // A window whose overlap changed has a changed row, or it is not closed.
+            if let Ok(place) = changes.binary_search_by_key(&overlap.window.window(), |change| change.window) {
+                changes[place].metrics.unique_users -= overlap.users;
+            }
+        }
+        changes.retain(|change| !change.metrics.is_zero());
+        changes
+    }
 }

@@ -69,16 +69,69 @@ impl View {
         }
     }
 
-    /// The newest correction of a row, as of an epoch.
-    pub(crate) fn last_correction(&self, ad: Fingerprint, window: WindowCode, as_of: u64) -> Option<&CorrectionRecord> {
-        let of_ad = self.corrections.iter().flat_map(|run| run.find(ad)).flatten();
-        of_ad.filter(|record| record.window == window && record.epoch <= as_of).max_by_key(|record| record.epoch)
-    }
-
     /// All corrections of an ad, as of an epoch, in no order.
     pub(crate) fn corrections_of(&self, ad: Fingerprint, as_of: u64) -> impl Iterator<Item = &CorrectionRecord> {
         let of_ad = self.corrections.iter().flat_map(move |run| run.find(ad)).flatten();
         of_ad.filter(move |record| record.epoch <= as_of)
+    }
+}
+
+/// What is known of one ad's rows around some base windows, gathered by one look-up an arrangement.
+pub(crate) struct OfAd<'a> {
+    windows: Windows,
+    /// Rows of the base granularity in every window that holds one of those asked for, by window.
+    base: Vec<(u32, Metrics)>,
+    overlaps: Vec<&'a OverlapRecord>,
+    days: Vec<(u32, Metrics)>,
+    corrections: Vec<&'a CorrectionRecord>,
+}
+
+impl<'a> OfAd<'a> {
+    /// Gathers the newest state around a range of base windows, which is not empty.
+    pub(crate) fn gather(view: &'a View, ad: Fingerprint, range: Range<u32>) -> Self {
+        let windows = view.windows;
+        // Days that are kept need no base windows.
+        let largest = windows.all().filter(|size| !(windows.days && *size == Granularity::Day)).last();
+        let widen = |size: Granularity| {
+            let per = windows.base.per(size);
+            (range.start / per, (range.end - 1) / per + 1, per)
+        };
+        let (mut base, mut days) = (Vec::new(), Vec::new());
+        if let Some(largest) = largest {
+            let (first, end, per) = widen(largest);
+            sum_into(&mut base, &view.base, ad, first * per..end * per, u64::MAX, 1);
+            fold(&mut base);
+        }
+        if windows.days {
+            let (first, end, _) = widen(Granularity::Day);
+            sum_into(&mut days, &view.days, ad, first..end, u64::MAX, 1);
+            fold(&mut days);
+        }
+        let overlaps = view.overlaps.iter().flat_map(|run| run.find(ad)).flatten().collect();
+        let corrections = view.corrections_of(ad, u64::MAX).collect();
+        OfAd { windows, base, overlaps, days, corrections }
+    }
+
+    /// The row of one window that holds a base window of the range.
+    pub(crate) fn row(&self, granularity: Granularity, window: u32) -> Metrics {
+        if granularity == Granularity::Day && self.windows.days {
+            let place = self.days.binary_search_by_key(&window, |(day, _)| *day);
+            return place.map_or(Metrics::default(), |place| self.days[place].1);
+        }
+        let per = self.windows.base.per(granularity);
+        let start = self.base.partition_point(|(base, _)| *base < window * per);
+        let inside = self.base[start..].iter().take_while(|(base, _)| base / per == window);
+        let mut sum = inside.fold(Metrics::default(), |sum, (_, metrics)| sum + *metrics);
+        let code = WindowCode::new(granularity, window);
+        sum.unique_users -=
+            self.overlaps.iter().filter(|record| record.window == code).map(|record| record.users).sum::<i64>();
+        sum
+    }
+
+    /// How many corrections a window has had.
+    pub(crate) fn revision(&self, window: WindowCode) -> u32 {
+        let of_window = self.corrections.iter().filter(|record| record.window == window);
+        of_window.map(|record| record.revision).max().unwrap_or(0)
     }
 }
 

@@ -21,11 +21,42 @@ impl<R: Record> RunBuilder<R> {
         RunBuilder { sealed: Vec::new(), writer: None, expected }
     }
 
-    /// Appends a record that does not sort before the last one.
+    /// Appends records that are in order and do not sort before the last one.
+    pub(crate) fn push_all(&mut self, mut records: impl Iterator<Item = R>) {
+        let mut next = records.next();
+        while next.is_some() {
+            let (room, len) = self.writer().room();
+            while let (Some(place), Some(record)) = (room.get_mut(*len), next) {
+                *place = record;
+                *len += 1;
+                next = records.next();
+            }
+        }
+    }
+
+    /// Appends a record, with its epoch advanced to `since`, or folds it into the last one where they are equal then. A record
+    /// that came to say nothing gives its place up.
     #[inline]
-    pub(crate) fn push(&mut self, record: R) {
+    pub(crate) fn push_folding(&mut self, record: &R, since: u64) {
+        if let Some(writer) = &mut self.writer {
+            let (room, len) = writer.room();
+            if let Some(last) = len.checked_sub(1) {
+                let last = &mut room[last];
+                if last.rank() == record.rank() {
+                    let mut record = *record;
+                    record.advance(since);
+                    if last.tie(&record).is_eq() && last.fold(&record) {
+                        return;
+                    }
+                }
+                if last.is_zero() {
+                    *len -= 1;
+                }
+            }
+        }
         let (room, len) = self.writer().room();
-        room[*len] = record;
+        room[*len] = *record;
+        room[*len].advance(since);
         *len += 1;
     }
 
@@ -51,6 +82,10 @@ impl<R: Record> RunBuilder<R> {
 
     /// The run; `None` where nothing was pushed.
     pub(crate) fn finish(mut self) -> Option<Run<R>> {
+        if let Some(writer) = &mut self.writer {
+            let (room, len) = writer.room();
+            *len -= usize::from(R::FOLDS && 0 < *len && room[*len - 1].is_zero());
+        }
         self.seal();
         (!self.sealed.is_empty()).then(|| Run::new(self.sealed))
     }

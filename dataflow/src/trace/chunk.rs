@@ -112,6 +112,9 @@ pub(crate) fn filter_mask(key: Fingerprint) -> u64 {
     bit(0) | bit(6) | bit(12) | bit(18)
 }
 
+/// Chunks that expect as many records are written into whole, recycled blocks.
+const RECYCLED_MIN: usize = CHUNK_RECORDS / 4;
+
 /// A chunk being written: records go straight into the block that the chunk will own.
 pub(crate) struct ChunkWriter<R> {
     block: Block,
@@ -124,7 +127,12 @@ impl<R: Record> ChunkWriter<R> {
     /// A writer with room for some records.
     pub(crate) fn new(capacity: usize) -> Self {
         assert!(0 < capacity && capacity <= CHUNK_RECORDS, "a chunk with room for {capacity} records");
-        ChunkWriter { block: Block::new(Layout::of::<R>(capacity).bytes), capacity, len: 0, record: PhantomData }
+        let block = if capacity < RECYCLED_MIN {
+            Block::new(Layout::of::<R>(capacity).bytes)
+        } else {
+            Block::recycled(Layout::of::<R>(CHUNK_RECORDS).bytes)
+        };
+        ChunkWriter { block, capacity, len: 0, record: PhantomData }
     }
 
     /// Whether there is no room left.
@@ -147,8 +155,8 @@ impl<R: Record> ChunkWriter<R> {
             return None;
         }
         let layout = Layout::of::<R>(len);
-        // A chunk much shorter than expected gives its block back and lives in one of its own size.
-        if len < self.capacity / 2 {
+        // A chunk that is short for its block gives it back and lives in one of its own size.
+        if layout.bytes < self.block.bytes().len() / 2 {
             let mut block = Block::new(layout.bytes);
             let end = RECORDS_AT + len * size_of::<R>();
             block.bytes_mut()[RECORDS_AT..end].copy_from_slice(&self.block.bytes()[RECORDS_AT..end]);

@@ -1,7 +1,5 @@
 //! Merging two runs, a measured piece at a time.
 
-use std::cmp::Ordering;
-
 use differential_dataflow::trace::implementations::spine_fueled::{Merger, SpineBatch};
 use timely::progress::frontier::AntichainRef;
 
@@ -25,14 +23,12 @@ pub(crate) struct RunMerger<R> {
     /// The next record of each source: chunk, and place in it.
     next: [(usize, usize); 2],
     builder: RunBuilder<R>,
-    /// The last record taken, which the next may fold into.
-    pending: Option<R>,
 }
 
 impl<R: Record> Merger<Run<R>> for RunMerger<R> {
     fn new(source1: &Run<R>, source2: &Run<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
         let since = compaction_frontier.first().copied().unwrap_or(u64::MAX);
-        RunMerger { since, next: [(0, 0); 2], builder: RunBuilder::new(source1.len() + source2.len()), pending: None }
+        RunMerger { since, next: [(0, 0); 2], builder: RunBuilder::new(source1.len() + source2.len()) }
     }
 
     fn work(&mut self, source1: &Run<R>, source2: &Run<R>, fuel: &mut isize) {
@@ -44,7 +40,7 @@ impl<R: Record> Merger<Run<R>> for RunMerger<R> {
                 [Some(a), Some(b)] => self.merge_two(a, b, limit),
                 [Some(a), None] => [self.copy_one(a, limit), 0],
                 [None, Some(b)] => [0, self.copy_one(b, limit)],
-                [None, None] => return self.flush(),
+                [None, None] => return,
             };
             self.step(source1, 0, taken[0]);
             self.step(source2, 1, taken[1]);
@@ -53,7 +49,6 @@ impl<R: Record> Merger<Run<R>> for RunMerger<R> {
     }
 
     fn done(self) -> Option<Run<R>> {
-        assert!(self.pending.is_none(), "a merge was ended before its work was done");
         self.builder.finish()
     }
 }
@@ -73,8 +68,8 @@ impl<R: Record> RunMerger<R> {
         }
     }
 
-    /// Merges records that never fold, until one side or the room ends. Hashes are uniform, so which side is next can not be
-    /// predicted: it is selected, not branched on.
+    /// Merges until one side or `limit` ends; for records that never fold, or until the room does. Hashes are uniform, so which
+    /// side is next can not be predicted: it is selected, not branched on.
     fn merge_two(&mut self, a: &[R], b: &[R], limit: usize) -> [usize; 2] {
         let (room, len) = self.builder.writer().room();
         let room = &mut room[*len..];
@@ -82,8 +77,7 @@ impl<R: Record> RunMerger<R> {
         let (mut from_a, mut from_b, mut to) = (0, 0, 0);
         while from_a < a.len() && from_b < b.len() && to < end {
             let (head_a, head_b) = (&a[from_a], &b[from_b]);
-            let (hash_a, hash_b) = (head_a.key().hash, head_b.key().hash);
-            let is_a = if hash_a == hash_b { head_a.order(head_b).is_le() } else { hash_a < hash_b };
+            let is_a = comes_first(head_a, head_b);
             room[to] = *if is_a { head_a } else { head_b };
             from_a += is_a as usize;
             from_b += !is_a as usize;
@@ -93,13 +87,13 @@ impl<R: Record> RunMerger<R> {
         [from_a, from_b]
     }
 
-    /// Merges records that may fold, until one side or `limit` ends.
+    /// The same for records that fold.
     fn fold_two(&mut self, a: &[R], b: &[R], limit: usize) -> [usize; 2] {
         let (mut from_a, mut from_b) = (0, 0);
         while from_a < a.len() && from_b < b.len() && from_a + from_b < limit {
             let (head_a, head_b) = (&a[from_a], &b[from_b]);
-            let is_a = head_a.order(head_b) != Ordering::Greater;
-            self.take(*if is_a { head_a } else { head_b });
+            let is_a = comes_first(head_a, head_b);
+            self.builder.push_folding(if is_a { head_a } else { head_b }, self.since);
             from_a += is_a as usize;
             from_b += !is_a as usize;
         }
@@ -109,7 +103,7 @@ impl<R: Record> RunMerger<R> {
     fn copy_one(&mut self, source: &[R], limit: usize) -> usize {
         let source = &source[..source.len().min(limit)];
         if R::FOLDS {
-            source.iter().for_each(|record| self.take(*record));
+            source.iter().for_each(|record| self.builder.push_folding(record, self.since));
             return source.len();
         }
         let (room, len) = self.builder.writer().room();
@@ -118,26 +112,10 @@ impl<R: Record> RunMerger<R> {
         *len += taken;
         taken
     }
+}
 
-    #[inline]
-    fn take(&mut self, mut record: R) {
-        record.advance(self.since);
-        if let Some(pending) = &mut self.pending {
-            if pending.order(&record).is_eq() && pending.fold(&record) {
-                return;
-            }
-            if !pending.is_zero() {
-                self.builder.push(*pending);
-            }
-        }
-        self.pending = Some(record);
-    }
-
-    fn flush(&mut self) {
-        if let Some(pending) = self.pending.take()
-            && !pending.is_zero()
-        {
-            self.builder.push(pending);
-        }
-    }
+#[inline(always)]
+fn comes_first<R: Record>(a: &R, b: &R) -> bool {
+    let (rank_a, rank_b) = (a.rank(), b.rank());
+    if rank_a == rank_b { a.tie(b).is_le() } else { rank_a < rank_b }
 }

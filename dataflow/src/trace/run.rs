@@ -32,7 +32,7 @@ impl<R: Record> Run<R> {
     /// The run of at most `len` records that are sorted by [`Record::order`]; `None` where there are none.
     pub(crate) fn from_sorted(len: usize, records: impl Iterator<Item = R>) -> Option<Self> {
         let mut builder = RunBuilder::new(len);
-        records.for_each(|record| builder.push(record));
+        builder.push_all(records);
         builder.finish()
     }
 

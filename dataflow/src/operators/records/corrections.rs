@@ -9,6 +9,7 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::domain::window::WindowState;
 use crate::trace::Record;
+use crate::trace::record::rank;
 
 use super::WindowCode;
 
@@ -83,10 +84,14 @@ impl Record for CorrectionRecord {
         Fingerprint { hash: self.ad_hash, low: self.ad_low }
     }
 
-    fn order(&self, other: &Self) -> Ordering {
-        (self.key().cmp(&other.key()))
-            .then_with(|| self.window.cmp(&other.window))
-            .then_with(|| self.epoch.cmp(&other.epoch))
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window.0)
+    }
+
+    #[inline]
+    fn tie(&self, other: &Self) -> Ordering {
+        self.epoch.cmp(&other.epoch)
     }
 }
 

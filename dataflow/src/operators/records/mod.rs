@@ -26,6 +26,7 @@ use crate::domain::fact::Fact;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::window::Granularity;
 use crate::trace::Record;
+use crate::trace::record::rank;
 
 impl Record for Fact {
     const SCHEMA: u16 = 1;
@@ -36,9 +37,13 @@ impl Record for Fact {
         self.id()
     }
 
-    #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        self.id().cmp(&other.id()).then_with(|| self.position().cmp(&other.position()))
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.id(), 0)
+    }
+
+    fn tie(&self, other: &Self) -> Ordering {
+        self.position().cmp(&other.position())
     }
 }
 

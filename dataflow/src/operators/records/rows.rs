@@ -8,6 +8,7 @@ use crate::domain::cause::Causes;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::trace::Record;
+use crate::trace::record::rank;
 
 /// Changes of the six kept metrics of a row, packed. A sum that would not fit is kept as two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -111,9 +112,9 @@ impl Record for RowUpdate {
         Fingerprint { hash: self.ad_hash, low: self.ad_low }
     }
 
-    #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key()).then(self.window.cmp(&other.window))
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window)
     }
 
     #[inline]
@@ -159,11 +160,14 @@ impl Record for CountRecord {
         Fingerprint { hash: self.ad_hash, low: self.ad_low }
     }
 
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window)
+    }
+
     #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        (self.key().cmp(&other.key()))
-            .then_with(|| self.window.cmp(&other.window))
-            .then_with(|| self.epoch.cmp(&other.epoch))
+    fn tie(&self, other: &Self) -> Ordering {
+        self.epoch.cmp(&other.epoch)
     }
 
     #[inline]

@@ -6,6 +6,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::trace::Record;
+use crate::trace::record::rank;
 
 use super::WindowCode;
 
@@ -38,9 +39,9 @@ impl Record for UniqueUpdate {
         Fingerprint { hash: self.ad_hash, low: self.ad_low }
     }
 
-    #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key()).then(self.window.cmp(&other.window))
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window.0)
     }
 
     #[inline]
@@ -85,11 +86,14 @@ impl Record for OverlapRecord {
         Fingerprint { hash: self.ad_hash, low: self.ad_low }
     }
 
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window.0)
+    }
+
     #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        (self.key().cmp(&other.key()))
-            .then_with(|| self.window.cmp(&other.window))
-            .then_with(|| self.epoch.cmp(&other.epoch))
+    fn tie(&self, other: &Self) -> Ordering {
+        self.epoch.cmp(&other.epoch)
     }
 
     fn advance(&mut self, since: u64) {

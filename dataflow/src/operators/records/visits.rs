@@ -1,11 +1,10 @@
 //! Valid clicks of the users of ads: the edge to `uniques`, and what it keeps.
 
-use std::cmp::Ordering;
-
 use bytemuck::{Pod, Zeroable};
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::trace::Record;
+use crate::trace::record::rank;
 
 /// An edge: a valid click of a user of an ad in a base window came (+1) or went (-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -42,9 +41,9 @@ impl Record for VisitUpdate {
         Fingerprint { hash: self.visit_hash, low: self.visit_low }
     }
 
-    #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key()).then(self.window.cmp(&other.window))
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window)
     }
 
     #[inline]
@@ -85,9 +84,9 @@ impl Record for VisitRecord {
         Fingerprint { hash: u64::from(self.hash[1]) << 32 | u64::from(self.hash[0]), low: self.low }
     }
 
-    #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key()).then(self.window.cmp(&other.window))
+    #[inline(always)]
+    fn rank(&self) -> u128 {
+        rank(self.key(), self.window)
     }
 
     #[inline]
