@@ -10,7 +10,6 @@ use timely::dataflow::Stream;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::domain::metrics::Metrics;
 use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
 use crate::trace::{Record as _, Run, Spine};
@@ -19,7 +18,7 @@ use super::context::{Bound, Context, Windows};
 use super::correct::corrections;
 use super::inbox::Inbox;
 use super::packet::{Packet, by_hash_range};
-use super::records::{CorrectionRecord, CountRecord, OverlapRecord, PackedMetrics, RowUpdate, UniqueUpdate};
+use super::records::{CorrectionRecord, CountRecord, OverlapRecord, RowUpdate, UniqueUpdate};
 use super::tally::Tally;
 use super::view::View;
 
@@ -149,11 +148,14 @@ fn days(epoch: u64, base: Granularity, rows: &[RowUpdate], overlaps: &[UniqueUpd
     let same_day = |a: &RowUpdate, b: &RowUpdate| a.window / per == b.window / per && a.key() == b.key();
     let summed = rows.chunk_by(same_day).filter_map(|of_day| {
         let (ad, day) = (of_day[0].key(), of_day[0].window / per);
-        let mut sum = of_day.iter().fold(Metrics::default(), |sum, row| sum + row.metrics.widen());
-        if let Some(overlap) = of_days.next_if(|overlap| overlap.key() == ad && overlap.window.window() == day) {
-            sum.unique_users -= overlap.users;
+        let mut sum = of_day[0].metrics;
+        for row in &of_day[1..] {
+            assert!(sum.fold(&row.metrics), "one epoch changes a row by less than 2^31");
         }
-        (!sum.is_zero()).then(|| CountRecord::new(ad, day, epoch, PackedMetrics::new(sum)))
+        if let Some(overlap) = of_days.next_if(|overlap| overlap.key() == ad && overlap.window.window() == day) {
+            sum.add_users(i32::try_from(-overlap.users).expect("one epoch changes a row by less than 2^31"));
+        }
+        (!sum.is_zero()).then(|| CountRecord::new(ad, day, epoch, sum))
     });
     let days = Run::from_sorted(rows.len(), summed);
     assert!(of_days.next().is_none(), "the users of a day changed and none of its rows did");

@@ -34,32 +34,6 @@ impl<R: Record> RunBuilder<R> {
         }
     }
 
-    /// Appends a record, with its epoch advanced to `since`, or folds it into the last one where they are equal then. A record
-    /// that came to say nothing gives its place up.
-    #[inline]
-    pub(crate) fn push_folding(&mut self, record: &R, since: u64) {
-        if let Some(writer) = &mut self.writer {
-            let (room, len) = writer.room();
-            if let Some(last) = len.checked_sub(1) {
-                let last = &mut room[last];
-                if last.rank() == record.rank() {
-                    let mut record = *record;
-                    record.advance(since);
-                    if last.tie(&record).is_eq() && last.fold(&record) {
-                        return;
-                    }
-                }
-                if last.is_zero() {
-                    *len -= 1;
-                }
-            }
-        }
-        let (room, len) = self.writer().room();
-        room[*len] = *record;
-        room[*len].advance(since);
-        *len += 1;
-    }
-
     /// Appends records that are in order and do not sort before the last one.
     pub(crate) fn extend(&mut self, mut records: &[R]) {
         while !records.is_empty() {
@@ -82,10 +56,6 @@ impl<R: Record> RunBuilder<R> {
 
     /// The run; `None` where nothing was pushed.
     pub(crate) fn finish(mut self) -> Option<Run<R>> {
-        if let Some(writer) = &mut self.writer {
-            let (room, len) = writer.room();
-            *len -= usize::from(R::FOLDS && 0 < *len && room[*len - 1].is_zero());
-        }
         self.seal();
         (!self.sealed.is_empty()).then(|| Run::new(self.sealed))
     }

@@ -87,29 +87,32 @@ impl<R: Record> RunMerger<R> {
         [from_a, from_b]
     }
 
-    /// The same for records that fold.
+    /// The same for records that fold into the one before them. What lies in two chunks stays apart: whoever reads adds.
     fn fold_two(&mut self, a: &[R], b: &[R], limit: usize) -> [usize; 2] {
-        let (mut from_a, mut from_b) = (0, 0);
-        while from_a < a.len() && from_b < b.len() && from_a + from_b < limit {
+        let (room, len) = self.builder.writer().room();
+        let (mut from_a, mut from_b, mut to) = (0, 0, *len);
+        while from_a < a.len() && from_b < b.len() && to < room.len() && from_a + from_b < limit {
             let (head_a, head_b) = (&a[from_a], &b[from_b]);
             let is_a = comes_first(head_a, head_b);
-            self.builder.push_folding(if is_a { head_a } else { head_b }, self.since);
+            to = fold_onto(room, to, if is_a { head_a } else { head_b }, self.since);
             from_a += is_a as usize;
             from_b += !is_a as usize;
         }
+        *len = to;
         [from_a, from_b]
     }
 
     fn copy_one(&mut self, source: &[R], limit: usize) -> usize {
         let source = &source[..source.len().min(limit)];
-        if R::FOLDS {
-            source.iter().for_each(|record| self.builder.push_folding(record, self.since));
-            return source.len();
-        }
         let (room, len) = self.builder.writer().room();
         let taken = source.len().min(room.len() - *len);
-        room[*len..*len + taken].copy_from_slice(&source[..taken]);
-        *len += taken;
+        if R::FOLDS {
+            let fold = |to, record| fold_onto(room, to, record, self.since);
+            *len = source[..taken].iter().fold(*len, fold);
+        } else {
+            room[*len..*len + taken].copy_from_slice(&source[..taken]);
+            *len += taken;
+        }
         taken
     }
 }
@@ -118,4 +121,22 @@ impl<R: Record> RunMerger<R> {
 fn comes_first<R: Record>(a: &R, b: &R) -> bool {
     let (rank_a, rank_b) = (a.rank(), b.rank());
     if rank_a == rank_b { a.tie(b).is_le() } else { rank_a < rank_b }
+}
+
+/// Folds a record, with its epoch advanced, into the last of the `len` that are written, or writes it after them; returns how
+/// many there are then. A sum that came to nothing gives its place up.
+#[inline(always)]
+fn fold_onto<R: Record>(room: &mut [R], len: usize, record: &R, since: u64) -> usize {
+    if let Some(last) = room[..len].last_mut()
+        && last.rank() == record.rank()
+    {
+        let mut record = *record;
+        record.advance(since);
+        if last.tie(&record).is_eq() && last.fold(&record) {
+            return len - usize::from(last.is_zero());
+        }
+    }
+    room[len] = *record;
+    room[len].advance(since);
+    len + 1
 }

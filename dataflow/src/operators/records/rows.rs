@@ -66,13 +66,15 @@ impl PackedMetrics {
         })
     }
 
+    /// Adds a change, and says whether the sum fits.
     #[inline]
-    fn fold(&mut self, other: &Self) -> bool {
+    pub(crate) fn fold(&mut self, other: &Self) -> bool {
         let sum = self.try_add(other);
         *self = sum.unwrap_or(*self);
         sum.is_some()
     }
 
+    /// Whether nothing changes.
     pub(crate) fn is_zero(&self) -> bool {
         *self == PackedMetrics::default()
     }
