@@ -38,10 +38,10 @@ impl<R: Record> Chunk<R> {
         self.scale.slot(hash)
     }
 
-    /// The filter's words, a slot each.
+    /// The filter's words, a slot each; none where the kind of record has no filter.
     #[inline]
     pub(crate) fn filter(&self) -> &[u64] {
-        let end = self.layout.filter_at + self.layout.slots * size_of::<u64>();
+        let end = self.layout.filter_at + self.layout.filter_words * size_of::<u64>();
         bytemuck::cast_slice(&self.block.bytes()[self.layout.filter_at..end])
     }
 
@@ -56,7 +56,7 @@ impl<R: Record> Chunk<R> {
     pub(crate) fn find(&self, key: Fingerprint) -> &[R] {
         let slot = self.slot(key.hash);
         let mask = filter_mask(key);
-        if self.filter()[slot] & mask != mask {
+        if R::FILTERED && self.filter()[slot] & mask != mask {
             return &[];
         }
         self.find_in_slot(slot, key)
@@ -166,7 +166,7 @@ impl<R: Record> ChunkWriter<R> {
         let (records, rest) = rest.split_at_mut(layout.filter_at - RECORDS_AT);
         let (filter, directory) = rest.split_at_mut(layout.directory_at - layout.filter_at);
         let records: &[R] = bytemuck::cast_slice(&records[..len * size_of::<R>()]);
-        let filter = bytemuck::cast_slice_mut(&mut filter[..layout.slots * size_of::<u64>()]);
+        let filter = bytemuck::cast_slice_mut(&mut filter[..layout.filter_words * size_of::<u64>()]);
         let directory = bytemuck::cast_slice_mut(&mut directory[..(layout.slots + 1) * size_of::<u16>()]);
         let header = Header::of::<R>(len, records[0].key().hash, records[len - 1].key().hash);
         let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
@@ -183,7 +183,9 @@ fn index<R: Record>(records: &[R], scale: Scale, filter: &mut [u64], directory: 
     for (number, record) in records.iter().enumerate() {
         let key = record.key();
         let slot = scale.slot(key.hash);
-        filter[slot] |= filter_mask(key);
+        if R::FILTERED {
+            filter[slot] |= filter_mask(key);
+        }
         while next_slot <= slot {
             directory[next_slot] = number as u16;
             next_slot += 1;

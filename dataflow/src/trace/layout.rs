@@ -5,7 +5,7 @@
 //! |---|---|---|
 //! | header | 64 | [`Header`] |
 //! | records | `len * record_bytes` | the records, in order |
-//! | filter | `slots * 8` | one 64-bit word a slot: which keys may be here |
+//! | filter | `slots * 8`, or 0 where the kind of record has none | one 64-bit word a slot: which keys may be here |
 //! | directory | `(slots + 1) * 2` | the number of the first record of each slot, and `len` |
 //!
 //! `slots = ceil(len / 4)`. The slot of a hash is its place in `[hash_low, hash_high]` on a scale of `slots`
@@ -79,6 +79,8 @@ pub(crate) struct Layout {
     pub(crate) slots: usize,
     /// Where the filter starts.
     pub(crate) filter_at: usize,
+    /// Words of the filter: one a slot, or none.
+    pub(crate) filter_words: usize,
     /// Where the directory starts.
     pub(crate) directory_at: usize,
     /// The whole length in bytes.
@@ -94,9 +96,10 @@ impl Layout {
         const { assert!(align_of::<R>() <= ALIGNMENT, "records are read in place") };
         let slots = len.div_ceil(SLOT_RECORDS).max(1);
         let filter_at = (RECORDS_AT + len * size_of::<R>()).next_multiple_of(ALIGNMENT);
-        let directory_at = (filter_at + slots * size_of::<u64>()).next_multiple_of(ALIGNMENT);
+        let filter_words = if R::FILTERED { slots } else { 0 };
+        let directory_at = (filter_at + filter_words * size_of::<u64>()).next_multiple_of(ALIGNMENT);
         let bytes = (directory_at + (slots + 1) * size_of::<u16>()).next_multiple_of(ALIGNMENT);
-        Layout { slots, filter_at, directory_at, bytes }
+        Layout { slots, filter_at, filter_words, directory_at, bytes }
     }
 }
 

@@ -16,6 +16,9 @@ pub(crate) trait Record: Pod + Send + Sync + 'static {
     /// Whether equal records fold. Where they do not, merging skips the work.
     const FOLDS: bool;
 
+    /// Whether chunks carry a filter: where most keys that are asked for are not there.
+    const FILTERED: bool = true;
+
     /// The fingerprint that the record is found by.
     fn key(&self) -> Fingerprint;
 

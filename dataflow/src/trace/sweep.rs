@@ -16,6 +16,7 @@ const BLOCK_KEYS: usize = 32;
 /// Calls `found(index of the key, its records)` for every key that the run holds, in order; more than once for a key whose
 /// records span chunks. `keys` are sorted and distinct.
 pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
+    const { assert!(R::FILTERED, "a sweep asks the filters") };
     let mut from = 0;
     for chunk in run.chunks() {
         let (low, high) = chunk.hashes();

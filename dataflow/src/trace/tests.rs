@@ -9,8 +9,8 @@ use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
 use crate::domain::fingerprint::{Fingerprint, HashKey};
-use crate::domain::metrics::Metrics;
-use crate::operators::records::{CountRecord, PackedMetrics};
+use crate::domain::window::Granularity;
+use crate::operators::records::{OverlapRecord, UniqueUpdate, WindowCode};
 
 use super::chunk::{Chunk, filter_mask};
 use super::layout::{CHUNK_RECORDS, LayoutError};
@@ -23,12 +23,12 @@ use super::{Record as _, Run, Spine};
 type Update = (Fingerprint, u32, u64, i64);
 type Model = BTreeMap<(Fingerprint, u32, u64), i64>;
 
-fn record((ad, window, epoch, received): Update) -> CountRecord {
-    CountRecord::new(ad, window, epoch, PackedMetrics::new(Metrics { received, ..Metrics::default() }))
+fn record((ad, window, epoch, received): Update) -> OverlapRecord {
+    OverlapRecord::new(&UniqueUpdate::new(ad, WindowCode::new(Granularity::Hour, window), received), epoch)
 }
 
-fn run(updates: &[Update]) -> Option<Run<CountRecord>> {
-    let pieces: Vec<Vec<CountRecord>> =
+fn run(updates: &[Update]) -> Option<Run<OverlapRecord>> {
+    let pieces: Vec<Vec<OverlapRecord>> =
         updates.chunks(70).map(|piece| piece.iter().copied().map(record).collect()).collect();
     let mut records = Sorter::new().sort(&pieces);
     fold_sorted(&mut records);
@@ -44,8 +44,8 @@ fn model(updates: &[Update], since: u64) -> Model {
     model
 }
 
-fn contents(run: &Run<CountRecord>) -> Model {
-    run.iter().map(|record| ((record.key(), record.window, record.epoch), record.metrics.widen().received)).collect()
+fn contents(run: &Run<OverlapRecord>) -> Model {
+    run.iter().map(|record| ((record.key(), record.window.window(), record.epoch), record.users)).collect()
 }
 
 /// Few keys and many, hashes that collide in all of their bits, in the high ones, and in none.
@@ -58,7 +58,7 @@ fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
     vec((fingerprints(), 0_u32..5, 1_u64..6, -2_i64..3), 0..len)
 }
 
-fn merge(a: &Run<CountRecord>, b: &Run<CountRecord>, since: u64, fuels: &[isize]) -> Option<Run<CountRecord>> {
+fn merge(a: &Run<OverlapRecord>, b: &Run<OverlapRecord>, since: u64, fuels: &[isize]) -> Option<Run<OverlapRecord>> {
     let frontier = Antichain::from_elem(since);
     let mut merger = RunMerger::new(a, b, frontier.borrow());
     for fuel in fuels.iter().cycle() {
@@ -89,7 +89,7 @@ proptest! {
     #[test]
     fn sorted_pieces_merge_to_their_sum(pieces in vec(updates(80), 0..6)) {
         let all: Vec<Update> = pieces.iter().flatten().copied().collect();
-        let sorted: Vec<Vec<CountRecord>> =
+        let sorted: Vec<Vec<OverlapRecord>> =
             pieces.iter().map(|piece| run(piece).iter().flat_map(|run| run.iter()).copied().collect()).collect();
         let mut merged = merge_sorted(sorted);
         prop_assert!(merged.is_sorted_by(|x, y| x.order(y).is_lt()));
@@ -108,11 +108,11 @@ proptest! {
         let mut swept = Model::new();
         sweep(&run, &keys, |number, records| {
             assert!(records.iter().all(|record| record.key() == keys[number]));
-            swept.extend(records.iter().map(|r| ((r.key(), r.window, r.epoch), r.metrics.widen().received)));
+            swept.extend(records.iter().map(|r| ((r.key(), r.window.window(), r.epoch), r.users)));
         });
         prop_assert_eq!(&swept, &expected);
         let found: Model = keys.iter().flat_map(|key| run.find(*key)).flatten()
-            .map(|r| ((r.key(), r.window, r.epoch), r.metrics.widen().received)).collect();
+            .map(|r| ((r.key(), r.window.window(), r.epoch), r.users)).collect();
         prop_assert_eq!(found, expected);
     }
 
@@ -140,7 +140,7 @@ proptest! {
                 let visible: Vec<Update> = all.iter().filter(|update| update.2 <= as_of).copied().collect();
                 let mut found = Model::new();
                 for record in spine.runs().iter().flat_map(|run| run.iter()).filter(|record| record.epoch <= as_of) {
-                    *found.entry((record.key(), record.window, 0)).or_default() += record.metrics.widen().received;
+                    *found.entry((record.key(), record.window.window(), 0)).or_default() += record.users;
                 }
                 found.retain(|_, received| *received != 0);
                 let at_zero: Vec<Update> = visible.iter().map(|(ad, window, _, n)| (*ad, *window, 0, *n)).collect();
@@ -153,16 +153,16 @@ proptest! {
     fn a_chunk_is_its_bytes(present in updates(300), broken_at in 0_usize..64, bit in 0_u32..8) {
         let Some(run) = run(&present) else { return Ok(()) };
         let bytes = run.chunks()[0].as_bytes();
-        let read = Chunk::<CountRecord>::from_bytes(bytes).expect("a chunk reads its own bytes");
+        let read = Chunk::<OverlapRecord>::from_bytes(bytes).expect("a chunk reads its own bytes");
         prop_assert_eq!(read.records(), run.chunks()[0].records());
         prop_assert_eq!(read.filter(), run.chunks()[0].filter());
         prop_assert_eq!(read.directory(), run.chunks()[0].directory());
         let mut broken = bytes.to_vec();
         broken[broken_at] ^= 1 << bit;
         if broken_at < 12 {
-            prop_assert!(Chunk::<CountRecord>::from_bytes(&broken).is_err());
+            prop_assert!(Chunk::<OverlapRecord>::from_bytes(&broken).is_err());
         }
-        prop_assert!(Chunk::<CountRecord>::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        prop_assert!(Chunk::<OverlapRecord>::from_bytes(&bytes[..bytes.len() - 1]).is_err());
     }
 }
 
@@ -197,7 +197,7 @@ fn a_hot_key_fills_chunks() {
     let mut updates: Vec<Update> = (0..windows).map(|window| (hot, window, 1, 1)).collect();
     updates.extend(uniform(1_000, 3).map(|ad| (ad, 0, 1, 1)));
     let run = run(&updates).expect("there are records");
-    let found: usize = run.find(hot).map(<[CountRecord]>::len).sum();
+    let found: usize = run.find(hot).map(<[OverlapRecord]>::len).sum();
     assert_eq!(found, windows as usize);
     let mut swept = 0;
     sweep(&run, &[hot], |_, records| swept += records.len());
@@ -209,8 +209,8 @@ fn bytes_of_another_kind_are_refused() {
     let run = run(&[(Fingerprint { hash: 1, low: 1 }, 0, 1, 1)]).expect("there is a record");
     let bytes = run.chunks()[0].as_bytes();
     let as_visits = Chunk::<crate::operators::records::VisitRecord>::from_bytes(bytes).err();
-    assert_eq!(as_visits, Some(LayoutError::Schema(5, 56)));
+    assert_eq!(as_visits, Some(LayoutError::Schema(7, 32)));
     let mut later = bytes.to_vec();
     later[4] = 2;
-    assert_eq!(Chunk::<CountRecord>::from_bytes(&later).err(), Some(LayoutError::Version(2)));
+    assert_eq!(Chunk::<OverlapRecord>::from_bytes(&later).err(), Some(LayoutError::Version(2)));
 }
