@@ -1,6 +1,8 @@
 //! One worker's thread: shares of epochs in, complete epochs out.
 
+use std::rc::Rc;
 use std::sync::Arc;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -8,13 +10,13 @@ use timely::worker::Worker;
 
 use crate::domain::fact::Fact;
 use crate::domain::rules::Rules;
-use crate::engine::timeline::{Published, Timeline};
 use crate::graph;
 use crate::operators::context::{Bound, Context, Windows};
 use crate::operators::counts::{Delta, Publish};
 use crate::operators::packet::Packet;
 use crate::operators::tally::Tally;
 use crate::operators::view::View;
+use crate::trace::Run;
 use crate::trace::block::release_free;
 
 /// How long a worker with nothing to do sleeps at most; whoever gives it work wakes it.
@@ -30,37 +32,60 @@ pub(crate) struct Share {
     pub(crate) facts: Vec<Vec<Fact>>,
 }
 
-/// Publishes a worker's epochs to the readers.
-struct ToTimeline {
-    timeline: Arc<Timeline>,
-    index: usize,
-    context: std::rc::Rc<Context>,
+/// What a worker needs of the engine around it.
+pub(crate) trait Host: Send + Sync + 'static {
+    /// Makes the worker's thread known, so that it can be woken.
+    fn register(&self, worker: usize, thread: Thread);
+
+    /// The oldest epoch that a read can ask for.
+    fn since(&self) -> u64;
+
+    /// Whether any worker is gone.
+    fn is_lost(&self) -> bool;
+
+    /// Takes one worker's part of an epoch: what it brought, the state after it, and what was counted of it.
+    fn publish(&self, worker: usize, epoch: u64, delta: Delta, state: Published, tally: Tally);
 }
 
-impl Publish for ToTimeline {
+/// One worker's newest state, as runs that nobody changes.
+pub(crate) struct Published {
+    /// Rows, overlaps, corrections; the records carry epochs, so they answer for older ones too.
+    pub(crate) view: View,
+    /// Facts; their positions tell which epoch they belong to.
+    pub(crate) ledger: Vec<Run<Fact>>,
+}
+
+/// Publishes a worker's epochs to its host.
+struct ToHost<H> {
+    host: Arc<H>,
+    index: usize,
+    context: Rc<Context>,
+}
+
+impl<H: Host> Publish for ToHost<H> {
     fn publish(&mut self, epoch: u64, delta: Delta, view: View, tally: Tally) {
-        let published = Published { view, ledger: self.context.ledger.borrow().clone() };
-        self.timeline.publish(self.index, epoch, delta, published, tally);
+        let state = Published { view, ledger: self.context.ledger.borrow().clone() };
+        self.host.publish(self.index, epoch, delta, state, tally);
     }
 }
 
 /// Runs a worker until its shares end and all its epochs are complete, or until any worker is lost.
-pub(crate) fn run(
+pub(crate) fn run<H: Host>(
     worker: &mut Worker,
     rules: Rules,
     windows: Windows,
     shares: &Receiver<Share>,
-    timeline: &Arc<Timeline>,
+    host: &Arc<H>,
 ) {
     let context = Context::new(rules, windows);
-    let publisher =
-        ToTimeline { timeline: Arc::clone(timeline), index: worker.index(), context: std::rc::Rc::clone(&context) };
+    let publisher = ToHost { host: Arc::clone(host), index: worker.index(), context: Rc::clone(&context) };
     let mut input = worker.dataflow(|scope| graph::build(scope, &context, publisher));
+    // Epoch 0 is empty and complete from the start.
     input.advance_to(1);
-    timeline.register(worker.index(), std::thread::current());
+    host.register(worker.index(), std::thread::current());
     let mut resting = false;
     loop {
-        context.since.set(timeline.readable().since);
+        context.since.set(host.since());
         match shares.try_recv() {
             Ok(share) => {
                 resting = false;
@@ -83,8 +108,8 @@ pub(crate) fn run(
         }
     }
     drop(input);
-    while worker.has_dataflows() && !timeline.is_lost() {
-        context.since.set(timeline.readable().since);
+    while worker.has_dataflows() && !host.is_lost() {
+        context.since.set(host.since());
         worker.step_or_park(Some(PARK));
     }
     // Where another worker was lost, the dataflow would wait for it forever.

@@ -9,28 +9,18 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::Instant;
 
-use crate::domain::fact::Fact;
 use crate::domain::ledger::Totals;
 use crate::domain::validate::Reason;
 use crate::operators::context::Bound;
 use crate::operators::counts::Delta;
 use crate::operators::tally::Tally;
-use crate::operators::view::View;
 use crate::read::{ReadError, Readable, SetAside};
-use crate::trace::Run;
+use crate::worker::{Host, Published};
 
 use super::binding::Binding;
 use super::sequencer::parked;
 use super::set_aside::SetAsideList;
 use super::settings::History;
-
-/// One worker's newest state.
-pub(crate) struct Published {
-    /// Rows, overlaps, corrections; its records carry epochs, so it answers for older ones too.
-    pub(crate) view: View,
-    /// Facts; their positions tell which epoch they belong to.
-    pub(crate) ledger: Vec<Run<Fact>>,
-}
 
 /// A complete epoch.
 pub(crate) struct Complete {
@@ -114,12 +104,6 @@ impl Timeline {
         self.lock().readable()
     }
 
-    /// Makes a worker's thread known, so that it can be woken.
-    pub(crate) fn register(&self, worker: usize, thread: Thread) {
-        self.lock().threads[worker] = Some(thread);
-        self.changed.notify_all();
-    }
-
     /// Wakes the workers.
     pub(crate) fn wake(&self) {
         self.lock().threads.iter().flatten().for_each(Thread::unpark);
@@ -128,16 +112,6 @@ impl Timeline {
     /// Fixes an epoch, before any of its records is released.
     pub(crate) fn bind(&self, binding: Binding) {
         self.lock().bindings.push_back(binding);
-    }
-
-    /// Takes one worker's part of an epoch.
-    pub(crate) fn publish(&self, worker: usize, epoch: u64, delta: Delta, published: Published, tally: Tally) {
-        let mut state = self.lock();
-        state.latest[worker] = Some(Arc::new(published));
-        state.partial.entry(epoch).or_default().push((worker, delta, tally));
-        state.complete();
-        drop(state);
-        self.changed.notify_all();
     }
 
     /// Says that a worker is gone; nothing will be complete any more.
@@ -153,11 +127,6 @@ impl Timeline {
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
-    }
-
-    /// Whether a worker is gone.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lock().lost
     }
 
     /// Waits until `upper > epoch`.
@@ -212,6 +181,29 @@ impl Timeline {
     /// The bounded lists of records set aside.
     pub(crate) fn set_aside<T>(&self, look: impl FnOnce(&mut SetAsideList) -> T) -> T {
         look(&mut self.lock().set_aside)
+    }
+}
+
+impl Host for Timeline {
+    fn register(&self, worker: usize, thread: Thread) {
+        self.lock().threads[worker] = Some(thread);
+    }
+
+    fn since(&self) -> u64 {
+        self.readable().since
+    }
+
+    fn is_lost(&self) -> bool {
+        self.lock().lost
+    }
+
+    fn publish(&self, worker: usize, epoch: u64, delta: Delta, published: Published, tally: Tally) {
+        let mut state = self.lock();
+        state.latest[worker] = Some(Arc::new(published));
+        state.partial.entry(epoch).or_default().push((worker, delta, tally));
+        state.complete();
+        drop(state);
+        self.changed.notify_all();
     }
 }
 

@@ -6,9 +6,10 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::ledger::Totals;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
-use crate::engine::timeline::{Complete, Held, Published};
+use crate::engine::timeline::{Complete, Held};
 use crate::operators::packet::owner;
 use crate::operators::view::View;
+use crate::worker::Published;
 
 use super::reader::Shared;
 use super::{ReadError, Readable};
