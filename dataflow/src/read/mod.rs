@@ -9,6 +9,7 @@ mod top;
 
 pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};
 pub use reader::Reader;
+pub use rows::Ad;
 pub use snapshot::Snapshot;
 
 pub(crate) use reader::Shared;

@@ -16,8 +16,12 @@ use super::answer::{Correction, Row, RowChange};
 use super::reader::Shared;
 use super::{ReadError, Snapshot};
 
-/// An ad by its name and by its fingerprint.
-type Ad = (Arc<str>, Fingerprint);
+/// An ad that a snapshot may have rows of.
+#[derive(Clone, Debug)]
+pub struct Ad {
+    name: Arc<str>,
+    fingerprint: Fingerprint,
+}
 
 impl Snapshot {
     /// The rows of one ad with window start in `[start_ms, end_ms)`, by window.
@@ -32,7 +36,7 @@ impl Snapshot {
         end_ms: i64,
     ) -> Result<Vec<Row>, ReadError> {
         self.check_kept(granularity)?;
-        let ad = (Arc::from(ad_id), self.shared.key.ad(ad_id));
+        let ad = Ad { name: Arc::from(ad_id), fingerprint: self.shared.key.ad(ad_id) };
         let mut rows = Vec::new();
         self.visit_rows(&ad, granularity, starting_in(granularity, start_ms, end_ms), &mut |row| {
             rows.push(row.clone())
@@ -44,11 +48,28 @@ impl Snapshot {
     ///
     /// # Errors
     /// [`ReadError::NotKept`].
-    pub fn for_each_row(&self, granularity: Granularity, mut visit: impl FnMut(&Row)) -> Result<(), ReadError> {
+    pub fn for_each_row(&self, granularity: Granularity, visit: impl FnMut(&Row)) -> Result<(), ReadError> {
+        self.for_each_row_of(&self.ads(), granularity, visit)
+    }
+
+    /// Every ad that may have rows, by the bytes of its id: to be read in parts, by several threads.
+    pub fn ads(&self) -> Vec<Ad> {
+        let sorted = self.shared.dictionary.sorted().into_iter();
+        sorted.map(|(name, fingerprint)| Ad { name, fingerprint }).collect()
+    }
+
+    /// Every row of some ads, in their order, then by window.
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn for_each_row_of(
+        &self,
+        ads: &[Ad],
+        granularity: Granularity,
+        mut visit: impl FnMut(&Row),
+    ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
-        for ad in self.shared.dictionary.sorted() {
-            self.visit_rows(&ad, granularity, 0..1 << 28, &mut visit);
-        }
+        ads.iter().for_each(|ad| self.visit_rows(ad, granularity, 0..1 << 28, &mut visit));
         Ok(())
     }
 
@@ -85,15 +106,15 @@ impl Snapshot {
     }
 
     fn visit_rows(&self, ad: &Ad, granularity: Granularity, windows: Range<u32>, visit: &mut impl FnMut(&Row)) {
-        let Some(view) = self.view_of(ad.1) else { return };
-        let rows = view.rows(ad.1, granularity, windows, self.as_of());
+        let Some(view) = self.view_of(ad.fingerprint) else { return };
+        let rows = view.rows(ad.fingerprint, granularity, windows, self.as_of());
         if rows.is_empty() {
             return;
         }
-        let revisions = self.revisions(ad.1, granularity);
+        let revisions = self.revisions(ad.fingerprint, granularity);
         for (window, metrics) in rows.into_iter().filter(|(_, metrics)| metrics.is_row()) {
             let revision = revision_of(&revisions, window);
-            visit(&row(&ad.0, granularity, window, metrics, revision, self.watermark()));
+            visit(&row(&ad.name, granularity, window, metrics, revision, self.watermark()));
         }
     }
 

@@ -81,11 +81,11 @@ impl Pool {
         Some(lines)
     }
 
-    /// Takes a block back. A merge of all there is frees as much as is left, and half of that serves the smaller ones after it.
+    /// Takes a block back. A merge of all there is frees as much as is left, and half of that serves the smaller merges after it.
     fn put(&mut self, lines: Vec<Line>) {
         let bytes = lines.len() * ALIGNMENT;
         self.used_bytes -= bytes;
-        if self.free_bytes + bytes <= FREE_BYTES_MIN.max(self.used_bytes / 2) {
+        if self.free_bytes + bytes <= FREE_BYTES_MIN.max(self.used_bytes / 4) {
             self.free_bytes += bytes;
             self.free.entry(lines.len()).or_default().push(lines);
         }

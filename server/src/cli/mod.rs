@@ -10,6 +10,7 @@ mod progress;
 mod query;
 mod replay;
 mod replay_outputs;
+mod replay_table;
 mod serve;
 mod settings;
 mod table;

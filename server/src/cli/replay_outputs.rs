@@ -9,6 +9,7 @@ use recount_dataflow::read::{Reader, Snapshot};
 
 use super::CliError;
 use super::replay::{Format, OutputArgs};
+use super::replay_table;
 use crate::convert::json::ToJson as _;
 use crate::convert::to_wire;
 use crate::output::lines;
@@ -116,7 +117,7 @@ impl Outputs {
 
     /// Writes what only the end can tell, and gives all files their names. Returns the number of rows.
     pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
-        let rows = self.write_table(snapshot)?;
+        let rows = replay_table::write(snapshot, self.granularity, self.format, self.out.as_mut())?;
         if let Some(sink) = &mut self.status {
             let status = to_wire::status(snapshot, snapshot.readable(), self.reader.streams());
             sink.buffer().extend_from_slice(status.to_json().to_string().as_bytes());
@@ -124,34 +125,6 @@ impl Outputs {
         }
         let sinks = [self.out, self.changes, self.corrections, self.status, self.quarantine, self.parked];
         sinks.into_iter().flatten().try_for_each(Sink::finish)?;
-        Ok(rows)
-    }
-
-    fn write_table(&mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
-        let mut rows = 0;
-        let Some(sink) = &mut self.out else {
-            snapshot.for_each_row(self.granularity, |_| rows += 1)?;
-            return Ok(rows);
-        };
-        if self.format == Format::Csv {
-            sink.buffer().extend_from_slice(lines::csv_header().as_bytes());
-        }
-        let mut written = Ok(());
-        snapshot.for_each_row(self.granularity, |row| {
-            if written.is_err() {
-                return;
-            }
-            match self.format {
-                Format::Csv => lines::push_csv_row(sink.buffer(), row),
-                _ => {
-                    lines::push_row(sink.buffer(), row);
-                    sink.buffer().push(b'\n');
-                }
-            }
-            rows += 1;
-            written = sink.advance();
-        })?;
-        written?;
         Ok(rows)
     }
 }
