@@ -81,7 +81,7 @@ impl Pool {
         Some(lines)
     }
 
-    /// Takes a block back. A merge of all there is frees as much as is left, and half of that serves the smaller merges after it.
+    /// Takes a block back. Large merges free at once more than the small ones after them use: what is beyond a share is let go.
     fn put(&mut self, lines: Vec<Line>) {
         let bytes = lines.len() * ALIGNMENT;
         self.used_bytes -= bytes;
