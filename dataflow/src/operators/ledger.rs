@@ -11,8 +11,8 @@ use crate::domain::resolution::{Resolver, RoleChange};
 use crate::domain::rules::Rules;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
-use crate::trace::sweep::sweep;
-use crate::trace::{Record as _, Run, Spine};
+use crate::trace::sweep::Groups;
+use crate::trace::{Run, Spine};
 
 use super::records::{PackedMetrics, RowUpdate, VisitUpdate};
 use super::tally::Tally;
@@ -24,9 +24,7 @@ pub(crate) struct Ledger {
     resolver: Resolver,
     facts_sorter: Sorter<Fact>,
     rows_sorter: Sorter<RowUpdate>,
-    keys: Vec<Fingerprint>,
-    /// Where the facts of each key start, and where the last ones end.
-    starts: Vec<u32>,
+    groups: Groups,
 }
 
 /// What an epoch changed.
@@ -49,17 +47,16 @@ impl Ledger {
             resolver: Resolver::new(rules),
             facts_sorter: Sorter::new(),
             rows_sorter: Sorter::new(),
-            keys: Vec::new(),
-            starts: Vec::new(),
+            groups: Groups::default(),
         }
     }
 
     /// Takes in the facts of an epoch, in any order.
     pub(crate) fn apply(&mut self, epoch: u64, pieces: &[Vec<Fact>]) -> Effects {
         let mut facts = self.facts_sorter.sort(pieces);
-        self.index(&facts);
+        self.groups.index(&facts);
         let runs = self.spine.runs();
-        let known = self.look_up(&runs);
+        let known = self.groups.look_up(&runs);
         let mut effects = self.decide(&facts, &known);
         if !effects.tally.parked.is_empty() {
             effects.tally.parked.sort_unstable();
@@ -78,38 +75,14 @@ impl Ledger {
         self.spine.runs()
     }
 
-    /// Finds the keys of sorted facts.
-    fn index(&mut self, facts: &[Fact]) {
-        self.keys.clear();
-        self.starts.clear();
-        for (number, fact) in facts.iter().enumerate() {
-            let key = fact.key();
-            if self.keys.last() != Some(&key) {
-                self.keys.push(key);
-                self.starts.push(number as u32);
-            }
-        }
-        self.starts.push(facts.len() as u32);
-    }
-
-    /// The facts known of the epoch's keys: number of the key, and a slice of its facts, by number.
-    fn look_up<'r>(&self, runs: &'r [Run<Fact>]) -> Vec<(u32, &'r [Fact])> {
-        let mut known = Vec::new();
-        for run in runs {
-            sweep(run, &self.keys, |number, facts| known.push((number as u32, facts)));
-        }
-        known.sort_by_key(|(number, _)| *number);
-        known
-    }
-
     fn decide(&mut self, facts: &[Fact], known: &[(u32, &[Fact])]) -> Effects {
         let mut effects = Effects::default();
         effects.rows.reserve(facts.len());
         effects.visits.reserve(facts.len());
         let (mut old, mut new) = (Vec::new(), Vec::new());
         let mut known = known.iter().peekable();
-        for (number, range) in self.starts.windows(2).enumerate() {
-            let group = &facts[range[0] as usize..range[1] as usize];
+        for (number, range) in self.groups.ranges().enumerate() {
+            let group = &facts[range];
             let is_known = known.peek().is_some_and(|(known, _)| *known == number as u32);
             if let [copy] = group
                 && copy.is_copy()

@@ -10,8 +10,8 @@ use timely::dataflow::operators::generic::OperatorInfo;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
-use crate::trace::sweep::sweep;
-use crate::trace::{Record as _, Run, Spine};
+use crate::trace::sweep::Groups;
+use crate::trace::{Run, Spine};
 
 use super::context::Windows;
 use super::records::{UniqueUpdate, VisitRecord, VisitUpdate, WindowCode};
@@ -22,9 +22,7 @@ pub(crate) struct Visits {
     windows: Windows,
     visits_sorter: Sorter<VisitUpdate>,
     users_sorter: Sorter<UniqueUpdate>,
-    keys: Vec<Fingerprint>,
-    /// Where the updates of each key start, and where the last ones end.
-    starts: Vec<u32>,
+    groups: Groups,
     presence: Vec<Presence>,
 }
 
@@ -54,8 +52,7 @@ impl Visits {
             windows,
             visits_sorter: Sorter::new(),
             users_sorter: Sorter::new(),
-            keys: Vec::new(),
-            starts: Vec::new(),
+            groups: Groups::default(),
             presence: Vec::new(),
         }
     }
@@ -64,13 +61,9 @@ impl Visits {
     pub(crate) fn apply(&mut self, epoch: u64, pieces: &[Vec<VisitUpdate>]) -> Vec<UniqueUpdate> {
         let mut updates = self.visits_sorter.sort(pieces);
         fold_sorted(&mut updates);
-        self.index(&updates);
+        self.groups.index(&updates);
         let runs = self.spine.runs();
-        let mut known = Vec::new();
-        for run in &runs {
-            sweep(run, &self.keys, |number, visits| known.push((number as u32, visits)));
-        }
-        known.sort_by_key(|(number, _)| *number);
+        let known = self.groups.look_up(&runs);
         let users = self.decide(&updates, &known);
         self.spine.insert(epoch, Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
         self.visits_sorter.recycle(updates);
@@ -79,25 +72,11 @@ impl Visits {
         users
     }
 
-    /// Finds the keys of sorted updates.
-    fn index(&mut self, updates: &[VisitUpdate]) {
-        self.keys.clear();
-        self.starts.clear();
-        for (number, update) in updates.iter().enumerate() {
-            let key = update.key();
-            if self.keys.last() != Some(&key) {
-                self.keys.push(key);
-                self.starts.push(number as u32);
-            }
-        }
-        self.starts.push(updates.len() as u32);
-    }
-
     fn decide(&mut self, updates: &[VisitUpdate], known: &[(u32, &[VisitRecord])]) -> Vec<UniqueUpdate> {
         let mut users = Vec::with_capacity(updates.len());
         let mut known = known.iter().peekable();
-        for (number, range) in self.starts.windows(2).enumerate() {
-            let group = &updates[range[0] as usize..range[1] as usize];
+        for (number, range) in self.groups.ranges().enumerate() {
+            let group = &updates[range];
             let is_known = known.peek().is_some_and(|(known, _)| *known == number as u32);
             if let [visit] = group
                 && visit.clicks > 0

@@ -3,6 +3,8 @@
 //! Keys and records are in the same order, so the sweep goes forward through both. It asks the filters a block of keys ahead,
 //! and only what passes costs a look at records.
 
+use std::ops::Range;
+
 use crate::domain::fingerprint::Fingerprint;
 
 use super::chunk::{Chunk, filter_mask};
@@ -12,6 +14,45 @@ use super::run::Run;
 
 /// Keys whose filter words are fetched together.
 const BLOCK_KEYS: usize = 32;
+
+/// The distinct keys of a sorted batch, and where the records of each lie in it.
+#[derive(Default)]
+pub(crate) struct Groups {
+    keys: Vec<Fingerprint>,
+    /// Where each key's records start, and where the last ones end.
+    starts: Vec<u32>,
+}
+
+impl Groups {
+    /// Finds the keys of sorted records.
+    pub(crate) fn index<R: Record>(&mut self, sorted: &[R]) {
+        self.keys.clear();
+        self.starts.clear();
+        for (number, record) in sorted.iter().enumerate() {
+            let key = record.key();
+            if self.keys.last() != Some(&key) {
+                self.keys.push(key);
+                self.starts.push(number as u32);
+            }
+        }
+        self.starts.push(sorted.len() as u32);
+    }
+
+    /// What some runs hold of the keys: the number of the key and a slice of its records, by number.
+    pub(crate) fn look_up<'r, R: Record>(&self, runs: &'r [Run<R>]) -> Vec<(u32, &'r [R])> {
+        let mut known = Vec::new();
+        for run in runs {
+            sweep(run, &self.keys, |number, records| known.push((number as u32, records)));
+        }
+        known.sort_by_key(|(number, _)| *number);
+        known
+    }
+
+    /// Where the records of each key lie, by number.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        self.starts.windows(2).map(|range| range[0] as usize..range[1] as usize)
+    }
+}
 
 /// Calls `found(index of the key, its records)` for every key that the run holds, in order; more than once for a key whose
 /// records span chunks. `keys` are sorted and distinct.

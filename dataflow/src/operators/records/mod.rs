@@ -1,12 +1,14 @@
 //! The records of the arrangements and of the edges, but for [`Fact`], which is the domain's.
 //!
-//! | record | key | holds | kept until |
+//! | record | key | holds | needed until |
 //! |---|---|---|---|
 //! | [`Fact`] | click | a copy or a verdict | copies to `F - dedup_horizon`, verdicts to `F - max_future_skew` |
 //! | [`VisitRecord`] | (ad, user), window | how many valid clicks | the start of the day that holds F |
 //! | [`CountRecord`] | ad, window | six metrics, by epoch | the rows' retention |
 //! | [`OverlapRecord`] | ad, larger window | users counted in more than one of its base windows | as the rows |
 //! | [`CorrectionRecord`] | ad, window, epoch | a row before and after | as the rows |
+//!
+//! The rules alone decide what is needed; so far everything is also kept, for as long as the process lives.
 
 mod corrections;
 mod rows;
