@@ -8,7 +8,7 @@ use crate::trace::Record as _;
 
 use super::context::Bound;
 use super::records::{CorrectionRecord, RowUpdate, UniqueUpdate, WindowCode};
-use super::view::{OfAd, View};
+use super::view::View;
 
 /// The corrections of an epoch. `rows` and `overlaps` are its changes, sorted and folded; `before` is the state before it.
 pub(crate) fn corrections(
@@ -63,12 +63,11 @@ impl Changes<'_> {
         before: &View,
         corrections: &mut Vec<CorrectionRecord>,
     ) {
-        let (first, last) = (self.rows[0].window, self.rows[self.rows.len() - 1].window);
-        let known = OfAd::gather(before, ad, first..last + 1);
+        let known = before.of_ad(ad);
         for granularity in before.windows.all() {
             for change in self.of_closed(granularity, ad) {
                 let window = WindowCode::new(granularity, change.window);
-                let old = known.row(granularity, change.window);
+                let old = known.newest(granularity, change.window);
                 let new = old + change.metrics;
                 assert!(
                     new.received >= new.gross_clicks
@@ -76,7 +75,7 @@ impl Changes<'_> {
                         && new.invalid_clicks >= 0,
                     "epoch {epoch}: a {granularity:?} row fell from {old:?} to {new:?}"
                 );
-                let revision = known.revision(window) + 1;
+                let revision = known.last_correction(window, epoch).map_or(0, |last| last.revision) + 1;
                 let state = WindowState::of(granularity, granularity.start_ms(change.window), bound.watermark_after);
                 let correction = CorrectionRecord::new(ad, window, epoch, old, new);
                 corrections.push(correction.with(revision, change.causes, state, bound.wall_ms));

@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::domain::window::Granularity;
-use crate::trace::Run;
+use crate::trace::{Record, Run};
 
 use super::context::Windows;
 use super::records::{CorrectionRecord, CountRecord, OverlapRecord, WindowCode};
@@ -29,23 +29,50 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// The rows of an ad with window number in a range, as of an epoch, by window.
-    pub(crate) fn rows(
-        &self,
-        ad: Fingerprint,
-        granularity: Granularity,
-        range: Range<u32>,
-        as_of: u64,
-    ) -> Vec<(u32, Metrics)> {
+    /// What is known of an ad: one look-up an arrangement, whatever is asked of it then.
+    pub(crate) fn of_ad(&self, ad: Fingerprint) -> OfAd<'_> {
+        OfAd {
+            windows: self.windows,
+            base: slices(&self.base, ad),
+            overlaps: slices(&self.overlaps, ad),
+            days: slices(&self.days, ad),
+            corrections: slices(&self.corrections, ad),
+        }
+    }
+}
+
+fn slices<R: Record>(runs: &[Run<R>], ad: Fingerprint) -> Vec<&[R]> {
+    runs.iter().flat_map(|run| run.find(ad)).collect()
+}
+
+/// The records of one ad. Each slice is in the order of windows and then of epochs, so a viral ad is searched, not scanned.
+pub(crate) struct OfAd<'a> {
+    windows: Windows,
+    base: Vec<&'a [CountRecord]>,
+    overlaps: Vec<&'a [OverlapRecord]>,
+    days: Vec<&'a [CountRecord]>,
+    corrections: Vec<&'a [CorrectionRecord]>,
+}
+
+impl<'a> OfAd<'a> {
+    /// The rows with window number in a range, as of an epoch, by window.
+    pub(crate) fn rows(&self, granularity: Granularity, range: Range<u32>, as_of: u64) -> Vec<(u32, Metrics)> {
         let mut rows = Vec::new();
         if granularity == Granularity::Day && self.windows.days {
-            sum_into(&mut rows, &self.days, ad, range, as_of, 1);
+            sum_into(&mut rows, &self.days, range, as_of, 1);
         } else {
             let per = self.windows.base.per(granularity);
             let base = range.start.saturating_mul(per)..range.end.saturating_mul(per);
-            sum_into(&mut rows, &self.base, ad, base, as_of, per);
+            sum_into(&mut rows, &self.base, base, as_of, per);
             if granularity != self.windows.base {
-                self.subtract_overlaps(&mut rows, ad, granularity, range, as_of);
+                let code = |window: u32| WindowCode::new(granularity, window);
+                for records in &self.overlaps {
+                    let inside = between(records, |record| record.window, code(range.start)..code(range.end));
+                    rows.extend(inside.iter().filter(|record| record.epoch <= as_of).map(|record| {
+                        let users = Metrics { unique_users: -record.users, ..Metrics::default() };
+                        (record.window.window(), users)
+                    }));
+                }
             }
         }
         fold(&mut rows);
@@ -53,101 +80,45 @@ impl View {
         rows
     }
 
-    fn subtract_overlaps(
-        &self,
-        rows: &mut Vec<(u32, Metrics)>,
-        ad: Fingerprint,
-        granularity: Granularity,
-        range: Range<u32>,
-        as_of: u64,
-    ) {
-        for record in self.overlaps.iter().flat_map(|run| run.find(ad)).flatten() {
-            let window = record.window.window();
-            if record.window.granularity() == granularity && range.contains(&window) && record.epoch <= as_of {
-                rows.push((window, Metrics { unique_users: -record.users, ..Metrics::default() }));
-            }
-        }
+    /// The newest row of one window.
+    pub(crate) fn newest(&self, granularity: Granularity, window: u32) -> Metrics {
+        let rows = self.rows(granularity, window..window + 1, u64::MAX);
+        rows.first().map_or(Metrics::default(), |(_, metrics)| *metrics)
     }
 
-    /// All corrections of an ad, as of an epoch, in no order.
-    pub(crate) fn corrections_of(&self, ad: Fingerprint, as_of: u64) -> impl Iterator<Item = &CorrectionRecord> {
-        let of_ad = self.corrections.iter().flat_map(move |run| run.find(ad)).flatten();
-        of_ad.filter(move |record| record.epoch <= as_of)
-    }
-}
-
-/// What is known of one ad's rows around some base windows, gathered by one look-up an arrangement.
-pub(crate) struct OfAd<'a> {
-    windows: Windows,
-    /// Rows of the base granularity in every window that holds one of those asked for, by window.
-    base: Vec<(u32, Metrics)>,
-    overlaps: Vec<&'a OverlapRecord>,
-    days: Vec<(u32, Metrics)>,
-    corrections: Vec<&'a CorrectionRecord>,
-}
-
-impl<'a> OfAd<'a> {
-    /// Gathers the newest state around a range of base windows, which is not empty.
-    pub(crate) fn gather(view: &'a View, ad: Fingerprint, range: Range<u32>) -> Self {
-        let windows = view.windows;
-        // Days that are kept need no base windows.
-        let largest = windows.all().filter(|size| !(windows.days && *size == Granularity::Day)).last();
-        let widen = |size: Granularity| {
-            let per = windows.base.per(size);
-            (range.start / per, (range.end - 1) / per + 1, per)
-        };
-        let (mut base, mut days) = (Vec::new(), Vec::new());
-        if let Some(largest) = largest {
-            let (first, end, per) = widen(largest);
-            sum_into(&mut base, &view.base, ad, first * per..end * per, u64::MAX, 1);
-            fold(&mut base);
-        }
-        if windows.days {
-            let (first, end, _) = widen(Granularity::Day);
-            sum_into(&mut days, &view.days, ad, first..end, u64::MAX, 1);
-            fold(&mut days);
-        }
-        let overlaps = view.overlaps.iter().flat_map(|run| run.find(ad)).flatten().collect();
-        let corrections = view.corrections_of(ad, u64::MAX).collect();
-        OfAd { windows, base, overlaps, days, corrections }
+    /// The newest correction of a row, as of an epoch.
+    pub(crate) fn last_correction(&self, window: WindowCode, as_of: u64) -> Option<&'a CorrectionRecord> {
+        let last = self.corrections.iter().filter_map(|records| {
+            let end = records.partition_point(|record| (record.window, record.epoch) <= (window, as_of));
+            records[..end].last().filter(|record| record.window == window)
+        });
+        last.max_by_key(|record| record.epoch)
     }
 
-    /// The row of one window that holds a base window of the range.
-    pub(crate) fn row(&self, granularity: Granularity, window: u32) -> Metrics {
-        if granularity == Granularity::Day && self.windows.days {
-            let place = self.days.binary_search_by_key(&window, |(day, _)| *day);
-            return place.map_or(Metrics::default(), |place| self.days[place].1);
-        }
-        let per = self.windows.base.per(granularity);
-        let start = self.base.partition_point(|(base, _)| *base < window * per);
-        let inside = self.base[start..].iter().take_while(|(base, _)| base / per == window);
-        let mut sum = inside.fold(Metrics::default(), |sum, (_, metrics)| sum + *metrics);
-        let code = WindowCode::new(granularity, window);
-        sum.unique_users -=
-            self.overlaps.iter().filter(|record| record.window == code).map(|record| record.users).sum::<i64>();
-        sum
-    }
-
-    /// How many corrections a window has had.
-    pub(crate) fn revision(&self, window: WindowCode) -> u32 {
-        let of_window = self.corrections.iter().filter(|record| record.window == window);
-        of_window.map(|record| record.revision).max().unwrap_or(0)
+    /// All corrections of a row, as of an epoch, oldest first.
+    pub(crate) fn corrections(&self, window: WindowCode, as_of: u64) -> Vec<&'a CorrectionRecord> {
+        let of_window = self.corrections.iter().flat_map(|records| {
+            let start = records.partition_point(|record| record.window < window);
+            records[start..].iter().take_while(|record| record.window == window)
+        });
+        let mut corrections: Vec<_> = of_window.filter(|record| record.epoch <= as_of).collect();
+        corrections.sort_by_key(|record| record.epoch);
+        corrections
     }
 }
 
-/// Adds the records of an ad in a range of windows to `rows`, under the number of the window `per` times as large.
-fn sum_into(
-    rows: &mut Vec<(u32, Metrics)>,
-    runs: &[Run<CountRecord>],
-    ad: Fingerprint,
-    range: Range<u32>,
-    as_of: u64,
-    per: u32,
-) {
-    for records in runs.iter().flat_map(|run| run.find(ad)) {
-        let start = records.partition_point(|record| record.window < range.start);
-        let inside = records[start..].iter().take_while(|record| record.window < range.end);
-        let visible = inside.filter(|record| record.epoch <= as_of);
+/// The records whose window lies in a range.
+fn between<R, W: Ord>(records: &[R], window: impl Fn(&R) -> W, range: Range<W>) -> &[R] {
+    let start = records.partition_point(|record| window(record) < range.start);
+    let len = records[start..].partition_point(|record| window(record) < range.end);
+    &records[start..start + len]
+}
+
+/// Adds records of a range of windows to `rows`, under the number of the window `per` times as large.
+fn sum_into(rows: &mut Vec<(u32, Metrics)>, slices: &[&[CountRecord]], range: Range<u32>, as_of: u64, per: u32) {
+    for records in slices {
+        let inside = between(records, |record| record.window, range.clone());
+        let visible = inside.iter().filter(|record| record.epoch <= as_of);
         rows.extend(visible.map(|record| (record.window / per, record.metrics.widen())));
     }
 }

@@ -10,10 +10,11 @@ use crate::domain::verdict::{is_invalid, standing};
 use crate::domain::window::Granularity;
 use crate::operators::ledger::facts_of;
 use crate::operators::packet::owner;
+use crate::operators::records::WindowCode;
 use crate::trace::Run;
 
 use super::answer::{ClickEvidence, CopyEvidence, Correction, Explanation, VerdictEvidence};
-use super::rows::correction;
+use super::rows::{correction, starting_in};
 use super::{ReadError, Snapshot};
 
 impl Snapshot {
@@ -141,13 +142,12 @@ impl Snapshot {
 
     fn revisions_of(&self, ad: Fingerprint, granularity: Granularity, window_start_ms: i64) -> Vec<Correction> {
         let Some(view) = self.view_of(ad) else { return Vec::new() };
-        let of_row = view.corrections_of(ad, self.as_of()).filter(|record| {
-            record.window.granularity() == granularity
-                && granularity.start_ms(record.window.window()) == window_start_ms
-        });
-        let mut revisions: Vec<Correction> = of_row.map(|record| correction(&self.shared, record)).collect();
-        revisions.sort_by_key(|correction| correction.epoch);
-        revisions
+        let Some(window) = starting_in(granularity, window_start_ms, window_start_ms.saturating_add(1)).next() else {
+            return Vec::new();
+        };
+        let window = WindowCode::new(granularity, window);
+        let revisions = view.of_ad(ad).corrections(window, self.as_of()).into_iter();
+        revisions.map(|record| correction(&self.shared, record)).collect()
     }
 }
 

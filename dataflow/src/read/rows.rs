@@ -8,7 +8,7 @@ use crate::domain::metrics::Metrics;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
-use crate::operators::records::CorrectionRecord;
+use crate::operators::records::{CorrectionRecord, WINDOW_MAX, WindowCode};
 use crate::operators::view::fold;
 use crate::trace::Record as _;
 
@@ -69,7 +69,7 @@ impl Snapshot {
         mut visit: impl FnMut(&Row),
     ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
-        ads.iter().for_each(|ad| self.visit_rows(ad, granularity, 0..1 << 28, &mut visit));
+        ads.iter().for_each(|ad| self.visit_rows(ad, granularity, 0..WINDOW_MAX, &mut visit));
         Ok(())
     }
 
@@ -107,25 +107,13 @@ impl Snapshot {
 
     fn visit_rows(&self, ad: &Ad, granularity: Granularity, windows: Range<u32>, visit: &mut impl FnMut(&Row)) {
         let Some(view) = self.view_of(ad.fingerprint) else { return };
-        let rows = view.rows(ad.fingerprint, granularity, windows, self.as_of());
-        if rows.is_empty() {
-            return;
-        }
-        let revisions = self.revisions(ad.fingerprint, granularity);
-        for (window, metrics) in rows.into_iter().filter(|(_, metrics)| metrics.is_row()) {
-            let revision = revision_of(&revisions, window);
+        let of_ad = view.of_ad(ad.fingerprint);
+        let rows = of_ad.rows(granularity, windows, self.as_of()).into_iter();
+        for (window, metrics) in rows.filter(|(_, metrics)| metrics.is_row()) {
+            let last = of_ad.last_correction(WindowCode::new(granularity, window), self.as_of());
+            let revision = last.map_or(0, |last| last.revision);
             visit(&row(&ad.name, granularity, window, metrics, revision, self.watermark()));
         }
-    }
-
-    /// The corrections of an ad's rows of one size as of this epoch: window, epoch, revision.
-    fn revisions(&self, ad: Fingerprint, granularity: Granularity) -> Vec<(u32, u64, u32)> {
-        let Some(view) = self.view_of(ad) else { return Vec::new() };
-        let of_size = view.corrections_of(ad, self.as_of()).filter(|record| record.window.granularity() == granularity);
-        let mut revisions: Vec<_> =
-            of_size.map(|record| (record.window.window(), record.epoch, record.revision)).collect();
-        revisions.sort_unstable();
-        revisions
     }
 
     /// Adds the changes of one ad's windows, which are sorted.
@@ -139,15 +127,15 @@ impl Snapshot {
     ) {
         let (Some((first, _)), Some((last, _))) = (windows.first(), windows.last()) else { return };
         debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);
-        let rows = self.workers[worker].view.rows(ad, granularity, *first..last + 1, self.as_of());
-        let revisions = self.revisions(ad, granularity);
+        let of_ad = self.workers[worker].view.of_ad(ad);
+        let rows = of_ad.rows(granularity, *first..last + 1, self.as_of());
         let name = self.shared.dictionary.name(ad);
         for (window, change) in windows {
             let place = rows.binary_search_by_key(window, |(window, _)| *window);
             let metrics = place.map_or(Metrics::default(), |place| rows[place].1);
-            let revision = revision_of(&revisions, *window);
-            let corrected =
-                revisions.binary_search_by_key(&(*window, self.as_of()), |(w, epoch, _)| (*w, *epoch)).is_ok();
+            let last = of_ad.last_correction(WindowCode::new(granularity, *window), self.as_of());
+            let revision = last.map_or(0, |last| last.revision);
+            let corrected = last.is_some_and(|last| last.epoch == self.as_of());
             let state = |metrics: Metrics, revision: u32, watermark: Watermark| {
                 metrics.is_row().then(|| row(&name, granularity, *window, metrics, revision, watermark))
             };
@@ -164,12 +152,7 @@ pub(super) fn starting_in(granularity: Granularity, start_ms: i64, end_ms: i64) 
     let size_ms = granularity.size_ms();
     // A window starts at or after a time where its number is at least that time divided, rounded up.
     let first_from = |time_ms: i64| ((time_ms.clamp(0, size_ms << 27) + size_ms - 1) / size_ms) as u32;
-    first_from(start_ms)..first_from(end_ms)
-}
-
-fn revision_of(revisions: &[(u32, u64, u32)], window: u32) -> u32 {
-    let end = revisions.partition_point(|(of, ..)| *of <= window);
-    revisions[..end].last().filter(|(of, ..)| *of == window).map_or(0, |(_, _, revision)| *revision)
+    first_from(start_ms).min(WINDOW_MAX)..first_from(end_ms).min(WINDOW_MAX)
 }
 
 pub(super) fn row(

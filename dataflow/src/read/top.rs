@@ -160,11 +160,12 @@ impl Question {
 
     /// All metrics of one ad over the range.
     fn sum(&self, view: &View, ad: Fingerprint) -> Metrics {
-        let rows = view.rows(ad, self.size, self.range.clone(), self.as_of);
+        let of_ad = view.of_ad(ad);
+        let rows = of_ad.rows(self.size, self.range.clone(), self.as_of);
         let mut sum = rows.into_iter().fold(Metrics::default(), |sum, (_, metrics)| sum + metrics);
         if let Some(larger) = self.larger {
             let window = larger.window();
-            let rows = view.rows(ad, larger.granularity(), window..window + 1, self.as_of);
+            let rows = of_ad.rows(larger.granularity(), window..window + 1, self.as_of);
             sum.unique_users = rows.first().map_or(0, |(_, metrics)| metrics.unique_users);
         }
         if !self.users_known {

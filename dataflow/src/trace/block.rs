@@ -85,7 +85,7 @@ impl Pool {
     fn put(&mut self, lines: Vec<Line>) {
         let bytes = lines.len() * ALIGNMENT;
         self.used_bytes -= bytes;
-        if self.free_bytes + bytes <= FREE_BYTES_MIN.max(self.used_bytes / 4) {
+        if self.free_bytes + bytes <= FREE_BYTES_MIN.max(self.used_bytes / 2) {
             self.free_bytes += bytes;
             self.free.entry(lines.len()).or_default().push(lines);
         }

@@ -55,10 +55,13 @@ impl Record for Fact {
 #[repr(transparent)]
 pub(crate) struct WindowCode(u32);
 
+/// The greatest number of a window, well beyond the year 2100 in minutes.
+pub(crate) const WINDOW_MAX: u32 = (1 << 28) - 1;
+
 impl WindowCode {
     /// The code of a numbered window.
     pub(crate) fn new(granularity: Granularity, window: u32) -> Self {
-        assert!(window < 1 << 28, "window {window} needs more than 28 bits");
+        assert!(window <= WINDOW_MAX, "window {window} needs more than 28 bits");
         WindowCode((granularity as u32) << 28 | window)
     }
 
@@ -69,6 +72,6 @@ impl WindowCode {
 
     /// The window's number.
     pub(crate) fn window(self) -> u32 {
-        self.0 & ((1 << 28) - 1)
+        self.0 & WINDOW_MAX
     }
 }
