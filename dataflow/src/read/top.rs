@@ -5,6 +5,7 @@
 
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
@@ -19,6 +20,9 @@ use crate::worker::Published;
 
 use super::rows::starting_in;
 use super::{ReadError, Snapshot};
+
+/// Fewer records than this are summed before a thread has started.
+const RECORDS_IN_PARALLEL_MIN: usize = 100_000;
 
 /// The value of each ad, by ad.
 type Values = Vec<(Fingerprint, i64)>;
@@ -53,20 +57,28 @@ impl Snapshot {
         deadline: Option<Instant>,
     ) -> Result<Vec<(Arc<str>, Metrics)>, ReadError> {
         let question = self.question(start_ms, end_ms, order_by, deadline)?;
-        let mut ads = Vec::new();
-        // Each worker's ads are its own, so their lists need no merging.
-        thread::scope(|scope| {
-            let summing: Vec<_> = self.workers.iter().map(|worker| scope.spawn(|| question.values(worker))).collect();
-            for values in summing {
-                let values = values.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-                ads.extend(values.into_iter().map(|(ad, value)| (value, ad)));
-            }
-            Ok(())
-        })?;
+        let ads = self.values(&question)?;
         let winners = self.best(ads, limit).into_iter();
         Ok(winners
             .map(|(ad_id, ad)| (ad_id, self.view_of(ad).map_or(Metrics::default(), |view| question.sum(view, ad))))
             .collect())
+    }
+
+    /// The value of every ad. Each worker's ads are its own, so their lists need no merging.
+    fn values(&self, question: &Question) -> Result<Vec<(i64, Fingerprint)>, ReadError> {
+        let records: usize = self.workers.iter().flat_map(|worker| question.rows(&worker.view)).map(Run::len).sum();
+        let lists: Result<Vec<Values>, ReadError> = if records < RECORDS_IN_PARALLEL_MIN {
+            self.workers.iter().map(|worker| question.values(worker)).collect()
+        } else {
+            thread::scope(|scope| {
+                let summing = self.workers.iter().map(|worker| scope.spawn(|| question.values(worker)));
+                let summing: Vec<_> = summing.collect();
+                let join =
+                    |list: thread::ScopedJoinHandle<'_, _>| list.join().unwrap_or_else(|panic| resume_unwind(panic));
+                summing.into_iter().map(join).collect()
+            })
+        };
+        Ok(lists?.into_iter().flatten().map(|(ad, value)| (value, ad)).collect())
     }
 
     fn question(
@@ -116,15 +128,19 @@ impl Snapshot {
 }
 
 impl Question {
+    /// The runs that are summed.
+    fn rows<'a>(&self, view: &'a View) -> &'a [Run<CountRecord>] {
+        if self.size == view.windows.base { &view.base } else { &view.days }
+    }
+
     /// The value of every ad of a worker that has a row in the range.
     fn values(&self, worker: &Published) -> Result<Values, ReadError> {
         let view = &worker.view;
-        let rows = if self.size == view.windows.base { &view.base } else { &view.days };
         let of_row = |record: &CountRecord| {
             let visible = self.range.contains(&record.window) && record.epoch <= self.as_of;
             visible.then(|| record.metrics.widen().get(self.metric))
         };
-        let mut lists = rows.iter().map(|run| self.list(run, of_row)).collect::<Result<Vec<Values>, _>>()?;
+        let mut lists = self.rows(view).iter().map(|run| self.list(run, of_row)).collect::<Result<Vec<Values>, _>>()?;
         if let (Metric::UniqueUsers, Some(larger)) = (self.metric, self.larger) {
             for run in &view.overlaps {
                 lists.push(self.list(run, |record| {
