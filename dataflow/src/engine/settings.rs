@@ -55,7 +55,7 @@ impl Default for Settings {
             epoch_records: 50_000,
             kept: Kept::All,
             history: History::default(),
-            epochs_in_flight: 4,
+            epochs_in_flight: 2,
             key: HashKey::new([0; 16]),
             stream_set_aside: false,
         }

@@ -28,7 +28,7 @@ pub(crate) const KEYS: [Key; 22] = [
     key("engine.workers", CORES, "worker threads; `cores` is one a core"),
     key("engine.epoch_records", "50000", "records after which an epoch closes"),
     key("engine.epoch_interval", "100ms", "time after which an epoch closes (serve only)"),
-    key("engine.epochs_in_flight", "4", "epochs that may be closed and not complete"),
+    key("engine.epochs_in_flight", "2", "epochs that may be closed and not complete"),
     key("engine.history", "60s", "how long an epoch stays readable"),
     key("engine.history_epochs", "600", "how many epochs stay readable"),
     key("engine.history_bytes", "512MiB", "memory for the changes of readable epochs"),
