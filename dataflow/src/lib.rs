@@ -13,5 +13,6 @@ mod graph;
 pub mod intake;
 mod operators;
 pub mod read;
+pub mod store;
 mod trace;
 mod worker;

@@ -1,0 +1,79 @@
+//! What the engine asks of the place where its files outlive it.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::domain::fact::Position;
+
+/// A flat directory of files that are written once: a file is there whole, or it is not there.
+pub trait Store: Send + Sync + 'static {
+    /// Starts a new file. It has no name before [`NewFile::finish`].
+    ///
+    /// # Errors
+    /// What the system said.
+    fn create(&self, name: &str) -> io::Result<Box<dyn NewFile>>;
+
+    /// The bytes of a file, without reading them yet. They start at a multiple of 64 bytes in memory.
+    ///
+    /// # Errors
+    /// What the system said; `NotFound` where there is no such file.
+    fn map(&self, name: &str) -> io::Result<Arc<dyn Mapped>>;
+
+    /// The names of all files, sorted.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn list(&self) -> io::Result<Vec<String>>;
+
+    /// Removes a file; that it is not there is no error.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn delete(&self, name: &str) -> io::Result<()>;
+}
+
+/// A file being written.
+pub trait NewFile: Send {
+    /// Appends bytes.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Gives the file its name. When this returns, the file survives a power cut.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where the name is taken: nothing is ever overwritten. Else what the system said; after a failed sync
+    /// nothing is known of the file, and the caller stops.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// The bytes of a file that stays readable for as long as this is held, deleted or not.
+pub trait Mapped: Send + Sync {
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+}
+
+/// What is fixed of an epoch: with the log it is enough to make the epoch again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EpochBinding {
+    /// The epoch.
+    pub epoch: u64,
+    /// The next offset of every stream that has been read from, in order of streams.
+    pub positions: Vec<Position>,
+    /// W after the epoch; `None` before the first accepted click.
+    pub watermark_ms: Option<i64>,
+    /// The wall clock, ms since 1970.
+    pub wall_ms: i64,
+    /// Records delivered in the epoch.
+    pub records_in: u64,
+}
+
+/// Where bindings are made durable, before anything of their epochs can be read or sent.
+pub trait BindingSink: Send {
+    /// Takes the next epoch's binding. When this returns, it survives a power cut.
+    ///
+    /// # Errors
+    /// What the system said; the caller stops.
+    fn bind(&mut self, binding: &EpochBinding) -> io::Result<()>;
+}
