@@ -159,11 +159,11 @@ impl Question {
     /// The values of a run's records, summed by ad. An ad without a row in the range is not in the list.
     fn list<R: Record>(&self, run: &Run<R>, value: impl Fn(&R) -> Option<i64>) -> Result<Values, ReadError> {
         let mut values = Values::new();
-        for chunk in run.chunks() {
+        for records in run.slices() {
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ReadError::DeadlineExceeded);
             }
-            for record in chunk.records() {
+            for record in records {
                 let Some(value) = value(record) else { continue };
                 match values.last_mut() {
                     Some((ad, sum)) if *ad == record.key() => *sum += value,

@@ -52,22 +52,23 @@ impl<R: Record> Chunk<R> {
         bytemuck::cast_slice(&self.block.bytes()[self.layout.directory_at..end])
     }
 
-    /// The records of a key whose hash lies in [`hashes`](Chunk::hashes); empty where there are none.
-    pub(crate) fn find(&self, key: Fingerprint) -> &[R] {
+    /// The records of a key whose hash lies in [`hashes`](Chunk::hashes), but for the first `skip` of the chunk; empty where there
+    /// are none.
+    pub(crate) fn find(&self, key: Fingerprint, skip: usize) -> &[R] {
         let slot = self.slot(key.hash);
         let mask = filter_mask(key);
         if R::FILTERED && self.filter()[slot] & mask != mask {
             return &[];
         }
-        self.find_in_slot(slot, key)
+        self.find_in_slot(slot, key, skip)
     }
 
-    /// The records of a key that has passed the filter of its slot.
+    /// The records of a key that has passed the filter of its slot, but for the first `skip` of the chunk.
     #[inline]
-    pub(crate) fn find_in_slot(&self, slot: usize, key: Fingerprint) -> &[R] {
+    pub(crate) fn find_in_slot(&self, slot: usize, key: Fingerprint, skip: usize) -> &[R] {
         let directory = self.directory();
         let range = directory[slot] as usize..directory[slot + 1] as usize;
-        let records = &self.records()[range];
+        let records = &self.records()[range.start.max(skip)..range.end.max(skip)];
         if records.len() <= 16 {
             let start = records.iter().position(|record| record.key() == key).unwrap_or(records.len());
             let len = records[start..].iter().take_while(|record| record.key() == key).count();

@@ -8,6 +8,7 @@
 pub(crate) mod block;
 pub(crate) mod builder;
 pub(crate) mod chunk;
+pub(crate) mod layer;
 pub(crate) mod layout;
 pub(crate) mod merger;
 pub(crate) mod prefetch;

@@ -5,13 +5,14 @@ use differential_dataflow::trace::{Description, Span, Trace as _, TraceReader as
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
+use super::layer::Layer;
 use super::record::Record;
 use super::run::Run;
 
 /// A logarithmic number of runs, merged in the background of insertions. Physical merging is never held back; which epochs stay
 /// apart in it is said by [`set_since`](Spine::set_since).
 pub(crate) struct Spine<R: Record> {
-    spine: spine_fueled::Spine<Run<R>>,
+    spine: spine_fueled::Spine<Layer<R>>,
     upper: u64,
 }
 
@@ -31,7 +32,7 @@ impl<R: Record> Spine<R> {
         self.upper = epoch + 1;
         let upper = Antichain::from_elem(self.upper);
         let desc = Description::new(lower, upper.clone(), Antichain::from_elem(0));
-        self.spine.insert(Span::new(desc, run));
+        self.spine.insert(Span::new(desc, run.map(Layer::new)));
         self.spine.set_physical_compaction(upper.borrow());
     }
 
@@ -43,7 +44,7 @@ impl<R: Record> Spine<R> {
     /// The runs, oldest first.
     pub(crate) fn runs(&self) -> Vec<Run<R>> {
         let mut runs = Vec::new();
-        self.spine.map_spans(|span| runs.extend(span.inner.clone()));
+        self.spine.map_spans(|span| runs.extend(span.inner.iter().flat_map(Layer::runs)));
         runs
     }
 }

@@ -13,8 +13,9 @@ use crate::domain::window::Granularity;
 use crate::operators::records::{OverlapRecord, UniqueUpdate, WindowCode};
 
 use super::chunk::{Chunk, filter_mask};
+use super::layer::Layer;
 use super::layout::{CHUNK_RECORDS, LayoutError};
-use super::merger::RunMerger;
+use super::merger::LayerMerger;
 use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::sweep::sweep;
 use super::{Record as _, Run, Spine};
@@ -60,15 +61,16 @@ fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
 
 fn merge(a: &Run<OverlapRecord>, b: &Run<OverlapRecord>, since: u64, fuels: &[isize]) -> Option<Run<OverlapRecord>> {
     let frontier = Antichain::from_elem(since);
-    let mut merger = RunMerger::new(a, b, frontier.borrow());
+    let (a, b) = (Layer::new(a.clone()), Layer::new(b.clone()));
+    let mut merger = LayerMerger::new(&a, &b, frontier.borrow());
     for fuel in fuels.iter().cycle() {
         let mut fuel = *fuel;
-        merger.work(a, b, &mut fuel);
+        merger.work(&a, &b, &mut fuel);
         if fuel > 0 {
             break;
         }
     }
-    merger.done()
+    merger.done().map(|merged| merged.runs().remove(0))
 }
 
 proptest! {
@@ -164,6 +166,46 @@ proptest! {
         }
         prop_assert!(Chunk::<OverlapRecord>::from_bytes(&bytes[..bytes.len() - 1]).is_err());
     }
+}
+
+#[test]
+fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
+    let updates = |salt, count| -> Vec<Update> {
+        let hot = (0..3_000).map(|window| (Fingerprint { hash: 1 << 62, low: 7 }, window, 2, 1));
+        uniform(count, salt).map(|ad| (ad, 0, 1, 1)).chain(hot).collect()
+    };
+    let (older, newer) = (updates(4, 3 * CHUNK_RECORDS as u64), updates(5, 30_000));
+    let both: Vec<Update> = older.iter().chain(&newer).copied().collect();
+    let expected = model(&both, 3);
+    let mut keys: Vec<Fingerprint> = both.iter().map(|update| update.0).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let [a, b] = [&older, &newer].map(|updates| Layer::new(run(updates).expect("there are records")));
+    let mut merger = LayerMerger::new(&a, &b, Antichain::from_elem(3).borrow());
+    let mut fuel = 0;
+    while fuel <= 0 {
+        fuel = 7_001;
+        merger.work(&a, &b, &mut fuel);
+        let runs = [a.runs(), b.runs()].concat();
+        let (mut seen, mut swept, mut found) = (Model::new(), 0, 0);
+        for record in runs.iter().flat_map(Run::iter) {
+            *seen.entry((record.key(), record.window.window(), 3)).or_default() += record.users;
+        }
+        assert!(seen.iter().all(|(row, users)| *users <= expected[row]), "a record is seen twice");
+        let written: i64 = seen.values().sum();
+        let not_full = expected.values().sum::<i64>() - written;
+        assert_eq!(not_full, 0, "records are hidden");
+        for run in &runs {
+            sweep(run, &keys, |_, records| swept += records.len());
+            found += keys.iter().flat_map(|key| run.find(*key)).map(<[OverlapRecord]>::len).sum::<usize>();
+        }
+        let held: usize = runs.iter().map(Run::len).sum();
+        assert_eq!((swept, found), (held, held));
+        let chunks: usize = runs.iter().map(|run| run.chunks().len()).sum();
+        assert!(chunks <= both.len() / CHUNK_RECORDS + 7, "{chunks} chunks for {} records", both.len());
+    }
+    let merged = merger.done().expect("nothing cancels").runs();
+    assert_eq!(contents(&merged[0]), expected);
 }
 
 /// Fingerprints as the engine makes them.
