@@ -8,6 +8,7 @@
 pub mod harness;
 pub mod history;
 pub mod idiomatic;
+pub mod mem_store;
 pub mod model;
 pub mod record;
 pub mod script;

@@ -18,6 +18,7 @@ use crate::operators::context::Bound;
 use crate::read::SetAside;
 
 use super::binding::Binding;
+use super::origin::Origin;
 
 /// Collects records until an epoch is sealed.
 pub(crate) struct Sequencer {
@@ -49,15 +50,15 @@ pub(crate) struct Sealed {
 }
 
 impl Sequencer {
-    /// A sequencer at the first epoch.
-    pub(crate) fn new(rules: &Rules, epoch_records: usize) -> Self {
+    /// A sequencer that goes on after an epoch.
+    pub(crate) fn new(origin: &Origin, rules: &Rules, epoch_records: usize) -> Self {
         assert!(0 < epoch_records, "an epoch holds at least one record");
         Sequencer {
             epoch_records,
-            epoch: 1,
-            watermark: Watermark::new(rules),
-            positions: BTreeMap::new(),
-            event_ms_max: 0,
+            epoch: origin.epoch + 1,
+            watermark: origin.watermark(rules),
+            positions: origin.positions.clone(),
+            event_ms_max: origin.event_ms_max,
             open: Open::default(),
         }
     }
@@ -76,6 +77,12 @@ impl Sequencer {
     pub(crate) fn take(&mut self, mut batch: Batch) -> Option<Batch> {
         let room = self.epoch_records - self.open.records;
         let rest = if batch.records() > room { Some(split(&mut batch, room)) } else { None };
+        self.take_all(batch);
+        rest
+    }
+
+    /// Takes a whole batch, however many records the open epoch holds then.
+    pub(crate) fn take_all(&mut self, mut batch: Batch) {
         self.open.records += batch.records();
         let last = [batch.facts.last().map(|fact| fact.position()), batch.broken.last().map(|broken| broken.position)];
         if let Some(last) = last.into_iter().flatten().max() {
@@ -86,12 +93,11 @@ impl Sequencer {
         if !batch.facts.is_empty() {
             self.open.facts.push((batch.facts, batch.raw));
         }
-        rest
     }
 
     /// Whether the open epoch has no room left.
     pub(crate) fn is_full(&self) -> bool {
-        self.open.records == self.epoch_records
+        self.epoch_records <= self.open.records
     }
 
     /// Seals the open epoch. `wall_ms` is bound to it; without one, the greatest time that any record has carried.
@@ -134,6 +140,7 @@ impl Sequencer {
             positions: self.positions.clone(),
             records_in: open.records as u64,
             unknown_fields: open.unknown_fields,
+            event_ms_max: self.event_ms_max,
             set_aside,
             verdicts: judged.verdicts,
         };

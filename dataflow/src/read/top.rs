@@ -13,10 +13,10 @@ use std::time::Instant;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::{Metric, Metrics};
 use crate::domain::window::Granularity;
+use crate::operators::context::State;
 use crate::operators::records::{CountRecord, WindowCode};
 use crate::operators::view::View;
 use crate::trace::{Record, Run};
-use crate::worker::Published;
 
 use super::rows::starting_in;
 use super::{ReadError, Snapshot};
@@ -134,7 +134,7 @@ impl Question {
     }
 
     /// The value of every ad of a worker that has a row in the range.
-    fn values(&self, worker: &Published) -> Result<Values, ReadError> {
+    fn values(&self, worker: &State) -> Result<Values, ReadError> {
         let view = &worker.view;
         let of_row = |record: &CountRecord| {
             let visible = self.range.contains(&record.window) && record.epoch <= self.as_of;

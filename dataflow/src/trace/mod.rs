@@ -21,6 +21,8 @@ pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use block::ALIGNMENT;
+pub(crate) use chunk::Chunk;
 pub(crate) use record::Record;
 pub(crate) use run::Run;
 pub(crate) use spine::Spine;

@@ -90,8 +90,11 @@ impl<R: Record> Run<R> {
     }
 
     /// The part whose hashes lie in `[low, high]`; `None` where that is empty. Whole chunks are shared, cut ones copied.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what checkpoints and restoring stand on"))]
     pub(crate) fn slice(&self, low: u64, high: u64) -> Option<Run<R>> {
+        let (first, last) = (self.chunks[0].hashes().0, self.chunks[self.chunks.len() - 1].hashes().1);
+        if low <= first && last <= high {
+            return Some(self.clone());
+        }
         let mut chunks = Vec::new();
         for (chunk, skip) in self.parts() {
             let (first, last) = chunk.hashes();

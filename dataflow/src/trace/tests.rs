@@ -129,13 +129,13 @@ proptest! {
 
     #[test]
     fn a_spine_holds_the_sum_of_its_epochs(epochs in vec(updates(60), 1..30), behind in 0_u64..4) {
-        let mut spine = Spine::new(&OperatorInfo::new(0, 0, [].into()));
+        let mut spine = Spine::new(&OperatorInfo::new(0, 0, [].into()), Vec::new());
         let mut all = Vec::new();
         for (number, updates) in epochs.iter().enumerate() {
             let epoch = number as u64 + 1;
             let updates: Vec<Update> = updates.iter().map(|(ad, window, _, n)| (*ad, *window, epoch, *n)).collect();
             spine.set_since(epoch.saturating_sub(behind));
-            spine.insert(epoch, run(&updates));
+            spine.insert(run(&updates));
             all.extend(updates);
             let since = epoch.saturating_sub(behind);
             for as_of in since..=epoch {
