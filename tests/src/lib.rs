@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod disk;
+pub mod durable;
 pub mod harness;
 pub mod history;
 pub mod idiomatic;
