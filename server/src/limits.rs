@@ -19,6 +19,12 @@ pub const RANGE_MS_MAX: i64 = 3_660 * DAY_MS;
 pub const SLICE_WINDOWS: i64 = 100_000;
 /// A read of at most this many windows is answered in place; a larger one moves to a blocking thread.
 pub const INLINE_WINDOWS_MAX: i64 = 2_048;
+/// Rows that are written as JSON in place; more move to a blocking thread.
+pub const INLINE_ROWS_MAX: usize = 1_024;
+/// HTTP connections at the same time; the others wait to be accepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
+/// Largest head of an HTTP request, in bytes.
+pub const HTTP_HEAD_BYTES_MAX: usize = 128 << 10;
 /// Copies, verdicts or revisions shown of one click or row.
 pub const EVIDENCE_MAX: usize = 1_000;
 /// Unmatched verdicts that can be listed.
@@ -29,7 +35,7 @@ pub const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Largest message that is sent, in bytes: what clients take unless told otherwise.
 pub const RESPONSE_BYTES_MAX: usize = 4 << 20;
 /// What a page leaves free of it, for its snapshot and token.
-pub const RESPONSE_BYTES_SPARE: usize = 64 << 10;
+pub const RESPONSE_BYTES_SPARE: usize = 256 << 10;
 /// Where the changes of an epoch are cut into messages, in bytes.
 pub const STREAM_MESSAGE_BYTES: usize = 256 << 10;
 
@@ -41,6 +47,7 @@ const _: () = assert!(
     "the longest list of top ads fits one message"
 );
 const _: () = assert!(ADS_MAX * (ID_BYTES_MAX + 8) < REQUEST_BYTES_MAX, "the longest list of ads fits one request");
+const _: () = assert!(ADS_MAX * (ID_BYTES_MAX + 8) < RESPONSE_BYTES_SPARE, "a page token carries its request's ads");
 const _: () = assert!(
     RECORD_BYTES_MAX + RESPONSE_BYTES_SPARE < RESPONSE_BYTES_MAX,
     "a page can hold the longest record that was set aside"
