@@ -6,11 +6,15 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checksum;
+pub mod data_dir;
+pub mod disk;
 mod error;
 mod field;
 mod file;
 mod format;
 pub mod json;
+pub mod log;
 pub mod protobuf;
 pub mod workload;
 

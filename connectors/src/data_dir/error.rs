@@ -1,0 +1,83 @@
+//! Why a data directory is refused.
+
+use thiserror::Error;
+
+use crate::disk::DiskError;
+
+/// Why a data directory is refused, in words for the person who has to act.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    /// Another process writes in it.
+    #[error(
+        "{dir}: another process{} writes in it; stop that one first, or choose another directory",
+        .pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+    )]
+    Locked {
+        /// The directory.
+        dir: String,
+        /// The other process, where it said so.
+        pid: Option<u32>,
+    },
+    /// There is no store to read.
+    #[error("{dir}: holds no store; check the path, or make one with recount serve --data-dir {dir}")]
+    NoStore {
+        /// The directory.
+        dir: String,
+    },
+    /// A newer version of Recount made it.
+    #[error(
+        "{file}: the store has format {found}, and this version of Recount reads up to {known}; use a newer version"
+    )]
+    NewerFormat {
+        /// The file that says so.
+        file: String,
+        /// The store's format.
+        found: u64,
+        /// The newest that can be read.
+        known: u64,
+    },
+    /// The file that describes the store is damaged.
+    #[error("{file}: is damaged ({what}); restore this file from a backup, the rest of the directory may be whole")]
+    StoreFileDamaged {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// There are data, and the file that describes the store is gone.
+    #[error("{file}: is missing, and there are data beside it that can not be read without; restore it from a backup")]
+    StoreFileMissing {
+        /// The file.
+        file: String,
+    },
+    /// Settings that decide results are not those that the store was made with.
+    #[error(
+        "{dir}: was made with other settings, and they decide what counts: {}; start with the old ones, or recount \
+         everything by the new ones with: recount rebuild --data-dir {dir}",
+        .differences.join(", ")
+    )]
+    RulesChanged {
+        /// The directory.
+        dir: String,
+        /// Each setting that differs, with both values.
+        differences: Vec<String>,
+    },
+    /// More partitions than can be named, or none.
+    #[error("a log has 1 to {max} partitions, not {partitions}")]
+    Partitions {
+        /// How many were asked for.
+        partitions: u16,
+        /// The most there can be.
+        max: u16,
+    },
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl DataDirError {
+    /// Whether the same call may succeed later with nothing changed by a person.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, DataDirError::Locked { .. })
+    }
+}

@@ -1,0 +1,203 @@
+//! The data directory: who may write in it, and what it was made with.
+//!
+//! ```text
+//! DIR/LOCK              held by the one process that writes
+//! DIR/store.json        what the store was made with; made once
+//! DIR/writers/NNNNNNNN  one empty file a writer: the fence
+//! DIR/log/PPPP/         segments of a partition         (the log)
+//! DIR/bindings/         what was bound to every epoch   (bindings)
+//! DIR/runs/             checkpoints                     (store)
+//! ```
+//!
+//! The lock keeps two processes apart on one machine. The fence holds where a lock does not: a writer that was stopped, lost its
+//! lock and woke up, or a shared directory whose locks are not shared. Every writer makes the next file in `writers/`, which
+//! succeeds for one alone, before it looks at anything else; and it checks after every sync, before anybody learns of what was
+//! synced, that nobody made the file after its own. A new writer never appends to files of its predecessors: it starts its own,
+//! whose names say where the older ones end.
+
+mod error;
+mod fence;
+mod files;
+mod store_file;
+
+use std::sync::Arc;
+
+use recount_dataflow::domain::fingerprint::HashKey;
+use recount_dataflow::domain::rules::Rules;
+
+use crate::checksum::Checksum;
+use crate::disk::{Disk, DiskError, Lock, OrDiskError as _};
+
+pub use error::DataDirError;
+pub use fence::{Fence, Fenced};
+pub(crate) use files::{FileName, Files};
+pub use store_file::FORMAT;
+use store_file::{STORE_FILE, StoreFile};
+
+/// Where the lock is.
+pub(crate) const LOCK_FILE: &str = "LOCK";
+/// Where the fence is.
+pub(crate) const WRITERS_DIR: &str = "writers";
+/// Where the log is.
+pub(crate) const LOG_DIR: &str = "log";
+/// Where the bindings are.
+pub(crate) const BINDINGS_DIR: &str = "bindings";
+/// Where checkpoints are.
+pub(crate) const RUNS_DIR: &str = "runs";
+const DIRS: [&str; 4] = [WRITERS_DIR, LOG_DIR, BINDINGS_DIR, RUNS_DIR];
+
+/// What a new store gets, and keeps for good.
+#[derive(Clone)]
+pub struct NewStore {
+    /// Its random identity.
+    pub id: u64,
+    /// The random secret from which ids get their fingerprints.
+    pub hash_secret: [u8; 16],
+    /// Partitions of its log, from 1 to 4,096.
+    pub partitions: u16,
+}
+
+/// The data directory. Without [`DataDir::fence`] it is only read.
+pub struct DataDir {
+    disk: Arc<dyn Disk>,
+    store: StoreFile,
+    writer: Option<Writer>,
+}
+
+/// What makes this process the one that writes.
+struct Writer {
+    epoch: u32,
+    _lock: Box<dyn Lock>,
+}
+
+impl DataDir {
+    /// Opens the directory for writing, and makes the store where there is none. From here on no older writer acknowledges
+    /// anything.
+    ///
+    /// # Errors
+    /// Where another process holds it, where its format or its rules are not ours, and where the disk fails.
+    pub fn open(disk: Arc<dyn Disk>, new: &NewStore, rules: Rules) -> Result<DataDir, DataDirError> {
+        DataDir::open_any(disk, Some((new, rules)))
+    }
+
+    /// Opens an existing store for writing, whatever its rules are: for `recount rebuild`, which then calls
+    /// [`DataDir::change_rules`].
+    ///
+    /// # Errors
+    /// As [`DataDir::open`], and where there is no store.
+    pub fn open_for_rebuild(disk: Arc<dyn Disk>) -> Result<DataDir, DataDirError> {
+        DataDir::open_any(disk, None)
+    }
+
+    /// Opens an existing store for reading, beside the process that writes.
+    ///
+    /// # Errors
+    /// Where there is no store, where its format is not ours, and where the disk fails.
+    pub fn read_only(disk: Arc<dyn Disk>) -> Result<DataDir, DataDirError> {
+        let store = StoreFile::load(&*disk)?.ok_or_else(|| DataDirError::NoStore { dir: disk.place("") })?;
+        Ok(DataDir { disk, store, writer: None })
+    }
+
+    fn open_any(disk: Arc<dyn Disk>, new: Option<(&NewStore, Rules)>) -> Result<DataDir, DataDirError> {
+        let lock = take_lock(&*disk)?;
+        for dir in DIRS {
+            disk.create_dir(dir).or_disk_error(&*disk, dir, "the directory can not be made")?;
+        }
+        sync_dir(&*disk, "")?;
+        let store = match (StoreFile::load(&*disk)?, new) {
+            (Some(store), None) => store,
+            (Some(store), Some((_, rules))) => {
+                store.check_rules(&*disk, &rules)?;
+                store
+            }
+            (None, Some((new, rules))) => {
+                check_no_data(&*disk)?;
+                StoreFile::create(&*disk, new, rules)?
+            }
+            (None, None) => return Err(DataDirError::NoStore { dir: disk.place("") }),
+        };
+        // Who is refused has replaced nobody.
+        let epoch = fence::take_turn(&*disk)?;
+        Ok(DataDir { disk, store, writer: Some(Writer { epoch, _lock: lock }) })
+    }
+
+    /// Gives the store other rules. What was computed by the old ones (bindings and checkpoints) has to be gone before.
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    ///
+    /// # Panics
+    /// Where the directory was opened for reading.
+    pub fn change_rules(&mut self, rules: Rules) -> Result<(), DataDirError> {
+        assert!(self.writer.is_some(), "rules are changed by the process that writes");
+        let store = StoreFile { rules, ..self.store.clone() };
+        store.replace(&*self.disk)?;
+        self.store = store;
+        Ok(())
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    /// The store's random identity.
+    pub fn store_id(&self) -> u64 {
+        self.store.id
+    }
+
+    /// What turns this store's ids into fingerprints.
+    pub fn hash_key(&self) -> HashKey {
+        HashKey::new(self.store.hash_secret)
+    }
+
+    /// Partitions of the log, fixed when the store was made.
+    pub fn partitions(&self) -> u16 {
+        self.store.partitions
+    }
+
+    /// The settings that decide the store's results.
+    pub fn rules(&self) -> Rules {
+        self.store.rules
+    }
+
+    /// What says whether this process is still the one that writes.
+    ///
+    /// # Panics
+    /// Where the directory was opened for reading.
+    pub fn fence(&self) -> Fence {
+        let writer = self.writer.as_ref().expect("only a directory that was opened for writing has a writer");
+        Fence::new(self.disk(), writer.epoch)
+    }
+
+    pub(crate) fn checksum(&self) -> Checksum {
+        Checksum::new(self.store.id)
+    }
+}
+
+fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, DataDirError> {
+    let owner = format!("{}\n", std::process::id());
+    match disk.lock(LOCK_FILE, &owner) {
+        Ok(lock) => Ok(lock),
+        Err(cause) if cause.kind() == std::io::ErrorKind::WouldBlock => {
+            let holder = disk.read(LOCK_FILE).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let pid = holder.and_then(|holder| holder.trim().parse().ok());
+            Err(DataDirError::Locked { dir: disk.place(""), pid })
+        }
+        Err(cause) => Err(DiskError { action: "can not be locked", place: disk.place(LOCK_FILE), cause }.into()),
+    }
+}
+
+/// A new key over old data would give every id another fingerprint.
+fn check_no_data(disk: &dyn Disk) -> Result<(), DataDirError> {
+    for dir in [LOG_DIR, BINDINGS_DIR, RUNS_DIR] {
+        if !disk.list(dir).or_disk_error(disk, dir, "can not be listed")?.is_empty() {
+            return Err(DataDirError::StoreFileMissing { file: disk.place(STORE_FILE) });
+        }
+    }
+    Ok(())
+}
+
+fn sync_dir(disk: &dyn Disk, path: &str) -> Result<(), DiskError> {
+    disk.sync_dir(path).or_disk_error(disk, path, "can not be synced")
+}

@@ -1,0 +1,180 @@
+//! `store.json`: what the store was made with.
+
+use std::io::ErrorKind;
+
+use recount_dataflow::domain::rules::Rules;
+use serde::{Deserialize, Serialize};
+
+use super::{DataDirError, NewStore, sync_dir};
+use crate::disk::{Disk, OrDiskError as _};
+
+/// The file's name.
+pub(super) const STORE_FILE: &str = "store.json";
+/// What it is called until it is whole.
+const NEW_STORE_FILE: &str = "store.json.new";
+/// The format of everything in the directory.
+pub const FORMAT: u64 = 1;
+/// Partitions are named with four digits.
+const PARTITIONS_MAX: u16 = 4_096;
+
+/// What the store was made with.
+#[derive(Clone)]
+pub(super) struct StoreFile {
+    pub(super) id: u64,
+    pub(super) hash_secret: [u8; 16],
+    pub(super) partitions: u16,
+    pub(super) rules: Rules,
+}
+
+/// The file as it is written. Numbers of 64 bits and more are in hexadecimal digits.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    format: u64,
+    store_id: String,
+    hash_key: String,
+    partitions: u16,
+    rules: WrittenRules,
+    /// CRC-32 of all of the above as compact JSON.
+    #[serde(default)]
+    checksum: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRules {
+    allowed_lateness_ms: i64,
+    correction_horizon_ms: i64,
+    dedup_horizon_ms: i64,
+    max_future_skew_ms: i64,
+    dedup_fallback: bool,
+}
+
+/// The part of the file that every format has.
+#[derive(Deserialize)]
+struct AnyFormat {
+    format: u64,
+}
+
+impl StoreFile {
+    /// Reads it; `None` where there is none.
+    pub(super) fn load(disk: &dyn Disk) -> Result<Option<StoreFile>, DataDirError> {
+        let bytes = match disk.read(STORE_FILE) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            read => read.or_disk_error(disk, STORE_FILE, "can not be read")?,
+        };
+        let file = || disk.place(STORE_FILE);
+        let damaged = |what: String| DataDirError::StoreFileDamaged { file: file(), what };
+        let any: AnyFormat = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if any.format > FORMAT {
+            return Err(DataDirError::NewerFormat { file: file(), found: any.format, known: FORMAT });
+        }
+        let written: Written = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        StoreFile::from_written(written).map(Some).map_err(|what| damaged(what.to_owned()))
+    }
+
+    /// Makes it for a new store.
+    pub(super) fn create(disk: &dyn Disk, new: &NewStore, rules: Rules) -> Result<StoreFile, DataDirError> {
+        let partitions = new.partitions;
+        if partitions == 0 || partitions > PARTITIONS_MAX {
+            return Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX });
+        }
+        let store = StoreFile { id: new.id, hash_secret: new.hash_secret, partitions, rules };
+        store.write_new(disk)?;
+        disk.link(NEW_STORE_FILE, STORE_FILE).or_disk_error(disk, STORE_FILE, "can not be made")?;
+        sync_dir(disk, "")?;
+        disk.delete(NEW_STORE_FILE).or_disk_error(disk, NEW_STORE_FILE, "can not be deleted")?;
+        Ok(store)
+    }
+
+    /// Refuses rules that are not the store's.
+    pub(super) fn check_rules(&self, disk: &dyn Disk, rules: &Rules) -> Result<(), DataDirError> {
+        let differences = differences(&self.rules, rules);
+        match differences.is_empty() {
+            true => Ok(()),
+            false => Err(DataDirError::RulesChanged { dir: disk.place(""), differences }),
+        }
+    }
+
+    /// Takes the place of the one that is there.
+    pub(super) fn replace(&self, disk: &dyn Disk) -> Result<(), DataDirError> {
+        self.write_new(disk)?;
+        disk.rename(NEW_STORE_FILE, STORE_FILE).or_disk_error(disk, STORE_FILE, "can not be replaced")?;
+        Ok(sync_dir(disk, "")?)
+    }
+
+    fn write_new(&self, disk: &dyn Disk) -> Result<(), DataDirError> {
+        let text = serde_json::to_string_pretty(&self.to_written()).expect("strings and numbers are JSON") + "\n";
+        // A crash may have left one.
+        disk.delete(NEW_STORE_FILE).or_disk_error(disk, NEW_STORE_FILE, "can not be deleted")?;
+        let file = disk.create_new(NEW_STORE_FILE).or_disk_error(disk, NEW_STORE_FILE, "can not be made")?;
+        file.write_all_at(text.as_bytes(), 0).or_disk_error(disk, NEW_STORE_FILE, "can not be written")?;
+        Ok(file.sync_data().or_disk_error(disk, NEW_STORE_FILE, "can not be synced")?)
+    }
+
+    fn to_written(&self) -> Written {
+        let rules = &self.rules;
+        let mut written = Written {
+            format: FORMAT,
+            store_id: format!("{:016x}", self.id),
+            hash_key: format!("{:032x}", u128::from_be_bytes(self.hash_secret)),
+            partitions: self.partitions,
+            rules: WrittenRules {
+                allowed_lateness_ms: rules.allowed_lateness_ms,
+                correction_horizon_ms: rules.correction_horizon_ms,
+                dedup_horizon_ms: rules.dedup_horizon_ms,
+                max_future_skew_ms: rules.max_future_skew_ms,
+                dedup_fallback: rules.dedup_fallback,
+            },
+            checksum: String::new(),
+        };
+        written.checksum = checksum(&written);
+        written
+    }
+
+    fn from_written(mut written: Written) -> Result<StoreFile, &'static str> {
+        let said = std::mem::take(&mut written.checksum);
+        if said != checksum(&written) {
+            return Err("its checksum does not hold");
+        }
+        let id = u64::from_str_radix(&written.store_id, 16).map_err(|_| "store_id is no hexadecimal number")?;
+        let secret = u128::from_str_radix(&written.hash_key, 16).map_err(|_| "hash_key is no hexadecimal number")?;
+        let rules = written.rules;
+        Ok(StoreFile {
+            id,
+            hash_secret: secret.to_be_bytes(),
+            partitions: written.partitions,
+            rules: Rules {
+                allowed_lateness_ms: rules.allowed_lateness_ms,
+                correction_horizon_ms: rules.correction_horizon_ms,
+                dedup_horizon_ms: rules.dedup_horizon_ms,
+                max_future_skew_ms: rules.max_future_skew_ms,
+                dedup_fallback: rules.dedup_fallback,
+            },
+        })
+    }
+}
+
+/// Of what is written, without a checksum in it.
+fn checksum(written: &Written) -> String {
+    assert!(written.checksum.is_empty(), "a checksum is not part of what it is of");
+    let text = serde_json::to_string(written).expect("strings and numbers are JSON");
+    format!("{:08x}", crc32fast::hash(text.as_bytes()))
+}
+
+/// The settings in which two sets of rules differ, each with both values.
+fn differences(stored: &Rules, given: &Rules) -> Vec<String> {
+    let pairs = [
+        ("allowed_lateness", stored.allowed_lateness_ms, given.allowed_lateness_ms),
+        ("correction_horizon", stored.correction_horizon_ms, given.correction_horizon_ms),
+        ("dedup_horizon", stored.dedup_horizon_ms, given.dedup_horizon_ms),
+        ("max_future_skew", stored.max_future_skew_ms, given.max_future_skew_ms),
+    ];
+    let lengths = pairs
+        .into_iter()
+        .filter(|(_, stored, given)| stored != given)
+        .map(|(name, stored, given)| format!("{name} was {stored} ms and is now {given} ms"));
+    let fallback = (stored.dedup_fallback != given.dedup_fallback)
+        .then(|| format!("dedup.fallback was {} and is now {}", stored.dedup_fallback, given.dedup_fallback));
+    lengths.chain(fallback).collect()
+}
