@@ -100,10 +100,11 @@ pub async fn run(
 
     let (down, is_down) = watch::channel(false);
     let shared = Shared::new(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
-    let metrics = Arc::new(Metrics::new(shared.clone()));
+    let ingest: Option<Arc<crate::api::ingest::Ingest>> = None;
+    let metrics = Arc::new(Metrics::new(shared.clone(), ingest.clone()));
     let streams = settings.concurrent_streams;
-    let http_router = http::router(shared.clone(), metrics);
-    let grpc_router = grpc::router(shared, streams, is_down.clone()).await;
+    let http_router = http::router(shared.clone(), metrics, ingest.clone());
+    let grpc_router = grpc::router(shared, ingest, streams, is_down.clone()).await;
     let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });

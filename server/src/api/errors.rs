@@ -19,12 +19,14 @@ pub(crate) struct CallError {
     pub(crate) field: Option<&'static str>,
     /// Values that a program can use, by name.
     pub(crate) details: Vec<(&'static str, Value)>,
+    /// When to repeat the call, where it is known better than by the reason.
+    retry_in: Option<Duration>,
 }
 
 impl CallError {
     /// An error with a message for people.
     pub(crate) fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
-        CallError { reason, message: message.into(), field: None, details: Vec::new() }
+        CallError { reason, message: message.into(), field: None, details: Vec::new(), retry_in: None }
     }
 
     /// A field of the request breaks a rule.
@@ -36,6 +38,11 @@ impl CallError {
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
         self.details.push((name, value.into()));
         self
+    }
+
+    /// Says when to repeat the call.
+    pub(crate) fn retry_in(self, retry_in: Option<Duration>) -> Self {
+        CallError { retry_in, ..self }
     }
 
     /// The service is going down.
@@ -55,7 +62,7 @@ impl CallError {
 
     /// How long a client should wait before it repeats the call; `None` where repeating can not help.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
-        self.reason.retry_after()
+        self.retry_in.or(self.reason.retry_after())
     }
 }
 

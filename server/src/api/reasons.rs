@@ -45,6 +45,12 @@ pub(crate) enum ErrorReason {
     DeadlineExceeded,
     ShuttingDown,
     EngineStopped,
+    IngestOff,
+    TooManyEvents,
+    TooManyRefusals,
+    IngestBusy,
+    DiskFull,
+    LogStopped,
     ParameterUnknown,
     ParameterInvalid,
     BodyInvalid,
@@ -94,6 +100,12 @@ impl ErrorReason {
             ErrorReason::DeadlineExceeded => ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
             ErrorReason::ShuttingDown => ("SHUTTING_DOWN", Code::Unavailable),
             ErrorReason::EngineStopped => ("ENGINE_STOPPED", Code::Unavailable),
+            ErrorReason::IngestOff => ("INGEST_OFF", Code::Unimplemented),
+            ErrorReason::TooManyEvents => ("TOO_MANY_EVENTS", Code::InvalidArgument),
+            ErrorReason::TooManyRefusals => ("TOO_MANY_REFUSALS", Code::InvalidArgument),
+            ErrorReason::IngestBusy => ("INGEST_BUSY", Code::ResourceExhausted),
+            ErrorReason::DiskFull => ("DISK_FULL", Code::Unavailable),
+            ErrorReason::LogStopped => ("LOG_STOPPED", Code::Unavailable),
             ErrorReason::ParameterUnknown => ("PARAMETER_UNKNOWN", Code::InvalidArgument),
             ErrorReason::ParameterInvalid => ("PARAMETER_INVALID", Code::InvalidArgument),
             ErrorReason::BodyInvalid => ("BODY_INVALID", Code::InvalidArgument),
@@ -108,8 +120,13 @@ impl ErrorReason {
     /// How long a client should wait before it repeats the call; `None` where repeating can not help.
     pub(super) fn retry_after(self) -> Option<Duration> {
         match self {
-            ErrorReason::TooManyReads | ErrorReason::TooManySubscribers => Some(Duration::from_millis(200)),
-            ErrorReason::ShuttingDown | ErrorReason::EngineStopped => Some(Duration::from_secs(1)),
+            ErrorReason::TooManyReads | ErrorReason::TooManySubscribers | ErrorReason::IngestBusy => {
+                Some(Duration::from_millis(200))
+            }
+            ErrorReason::ShuttingDown
+            | ErrorReason::EngineStopped
+            | ErrorReason::LogStopped
+            | ErrorReason::DiskFull => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

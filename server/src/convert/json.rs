@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{base64, wire};
+use super::{base64, raw, wire};
 
 /// A message that can be written as JSON.
 pub trait ToJson {
@@ -259,6 +259,23 @@ impl ToJson for wire::GetStatusResponse {
             "quarantined_by_reason": sorted(&self.quarantined_by_reason),
             "conflicting_copies": self.conflicting_copies,
             "unknown_fields": self.unknown_fields,
+        })
+    }
+}
+
+impl ToJson for raw::Refusal {
+    fn to_json(&self) -> Value {
+        json!({"index": self.index, "reason": self.reason, "detail": self.detail})
+    }
+}
+
+impl ToJson for raw::AppendResponse {
+    fn to_json(&self) -> Value {
+        json!({
+            "request_id": self.request_id,
+            "accepted": self.accepted,
+            "refusals": self.refusals.to_json(),
+            "token": bytes(&self.token),
         })
     }
 }

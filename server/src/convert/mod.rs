@@ -11,4 +11,5 @@ pub(crate) mod names;
 pub(crate) mod time;
 pub mod to_wire;
 
+pub(crate) use recount_proto::raw;
 pub use recount_proto::{FILE_DESCRIPTOR_SET, v1 as wire};

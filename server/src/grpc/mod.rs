@@ -2,6 +2,7 @@
 
 mod counts;
 mod deadline;
+mod ingest;
 mod status;
 
 use std::sync::Arc;
@@ -13,8 +14,11 @@ use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
 use self::counts::CountsApi;
+use self::ingest::IngestApi;
 use crate::api::Shared;
+use crate::api::ingest::Ingest;
 use crate::convert::FILE_DESCRIPTOR_SET;
+use crate::convert::raw::ingest_service_server::IngestServiceServer;
 use crate::convert::wire::counts_service_server::CountsServiceServer;
 
 /// How often a client is asked whether it is still there.
@@ -23,15 +27,21 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Every service. Health turns to `NOT_SERVING` with the flag.
 pub(crate) async fn router(
     shared: Arc<Shared>,
+    ingest: Option<Arc<Ingest>>,
     concurrent_streams: u32,
-    mut shutdown: watch::Receiver<bool>,
+    shutdown: watch::Receiver<bool>,
 ) -> Router {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<CountsServiceServer<CountsApi>>().await;
+    if ingest.is_some() {
+        health.set_serving::<IngestServiceServer<IngestApi>>().await;
+    }
+    let mut down = shutdown.clone();
     tokio::spawn(async move {
         // A sender that is gone means the same.
-        let _ = shutdown.wait_for(|&down| down).await;
+        let _ = down.wait_for(|&down| down).await;
         health.set_not_serving::<CountsServiceServer<CountsApi>>().await;
+        health.set_not_serving::<IngestServiceServer<IngestApi>>().await;
     });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -44,6 +54,7 @@ pub(crate) async fn router(
         .add_service(health_service)
         .add_service(reflection)
         .add_service(CountsApi::server(shared))
+        .add_optional_service(ingest.map(|ingest| IngestApi::server(ingest, shutdown)))
 }
 
 /// Serves connections until the flag turns true, then until the last call has been answered.

@@ -4,6 +4,7 @@
 //! writes epochs as server-sent events. The rest is a file a group of routes.
 
 mod error;
+mod events;
 mod listen;
 mod params;
 mod probes;
@@ -15,12 +16,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::http::{Method, Uri};
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use self::error::HttpError;
+use self::events::Bodies;
 pub(crate) use self::listen::serve;
 use crate::api::Shared;
 use crate::api::errors::{CallError, ErrorReason};
+use crate::api::ingest::Ingest;
 use crate::metrics::Metrics;
 
 /// What handlers share.
@@ -28,11 +31,16 @@ use crate::metrics::Metrics;
 struct Http {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
+    /// `None` where the service reads files.
+    ingest: Option<Arc<Ingest>>,
+    bodies: Arc<Bodies>,
 }
 
 /// Every route.
-pub(crate) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>, ingest: Option<Arc<Ingest>>) -> Router {
+    let bodies = Arc::new(Bodies::new());
     Router::new()
+        .route("/v1/events", post(events::append))
         .route("/v1/counts", get(reads::counts).post(reads::counts_of_body))
         .route("/v1/top", get(reads::top))
         .route("/v1/explain", get(reads::explain))
@@ -46,7 +54,7 @@ pub(crate) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>) -> Router {
         .route("/metrics", get(probes::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(Http { shared, metrics })
+        .with_state(Http { shared, metrics, ingest, bodies })
 }
 
 async fn unknown_route(uri: Uri) -> HttpError {

@@ -4,6 +4,7 @@
 //! few values: a kind, a stable reason, a name of ours.
 
 mod engine;
+mod ingest;
 mod write;
 
 use std::fmt;
@@ -13,7 +14,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use self::engine::EngineCollector;
+use self::ingest::IngestCollector;
+pub(crate) use self::ingest::IngestMetrics;
 use crate::api::Shared;
+use crate::api::ingest::Ingest;
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -22,9 +26,13 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Over the service's own state.
-    pub(crate) fn new(shared: Arc<Shared>) -> Metrics {
+    pub(crate) fn new(shared: Arc<Shared>, ingest: Option<Arc<Ingest>>) -> Metrics {
         let mut registry = Registry::with_prefix("recount");
         registry.register_collector(Box::new(EngineCollector { shared }));
+        if let Some(ingest) = ingest {
+            ingest.metrics.register(&mut registry);
+            registry.register_collector(Box::new(IngestCollector { ingest }));
+        }
         Metrics { registry }
     }
 
@@ -33,6 +41,12 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes all that is written");
         text
+    }
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest").finish_non_exhaustive()
     }
 }
 
