@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::log::LogError;
+
 /// An outside failure, in words for the person who has to act.
 #[derive(Debug, Error)]
 pub enum SourceError {
@@ -92,6 +94,9 @@ pub enum SourceError {
         /// How many can be read.
         max: usize,
     },
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A thread could not be started.
     #[error("a reading thread can not be started: {cause}")]
     Thread {

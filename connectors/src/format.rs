@@ -1,7 +1,8 @@
 //! How records are written, and one record read by itself.
 
 use recount_dataflow::domain::event::Event;
-use recount_dataflow::domain::validate::Violation;
+use recount_dataflow::domain::validate::{Reason, Violation};
+use recount_dataflow::intake::BatchBuilder;
 
 use crate::{json, protobuf};
 
@@ -32,4 +33,29 @@ pub fn decode_one(format: Format, record: &[u8]) -> Result<Decoded<'_>, Violatio
         Format::JsonLines => json::decode(record),
         Format::Protobuf => protobuf::decode(record),
     }
+}
+
+/// Takes in what was read of a record, or sets it aside.
+#[inline]
+pub(crate) fn push_decoded(
+    builder: &mut BatchBuilder<'_>,
+    decoded: Result<Decoded<'_>, Violation>,
+    offset: u64,
+    payload: &[u8],
+    arrival_ms: Option<i64>,
+) {
+    let event: Event<'_> = match decoded {
+        Ok(Decoded { event, unknown_fields }) => {
+            builder.add_unknown_fields(unknown_fields);
+            match event {
+                Some(event) => event,
+                None => {
+                    let violation = Violation::new(Reason::BodyMissing, "expected a click or a verdict, found neither");
+                    return builder.push_broken(violation, offset, payload, payload.len() as u64);
+                }
+            }
+        }
+        Err(violation) => return builder.push_broken(violation, offset, payload, payload.len() as u64),
+    };
+    builder.push(&event, offset, payload, arrival_ms);
 }

@@ -1,11 +1,13 @@
-//! Where Recount's records come from: decoders, files, and the seeded workload.
+//! Where Recount's records come from, and where what must outlive the process is kept.
 //!
-//! A [`FileSource`] reads files and standard input, on threads of its own, and hands out batches in the order of their
-//! records. [`json`] and [`protobuf`] read one record at a time; [`RawStore`] finds a raw record again for an explanation. [`workload`] makes
-//! records from a seed.
+//! A [`Source`] hands out batches in the order of their records: a [`FileSource`] those of files and standard input, a
+//! [`log::LogSource`] those that the service accepted. [`json`] and [`protobuf`] read one record at a time; a [`RawStore`] finds a raw
+//! record again for an explanation. A [`data_dir::DataDir`] on a [`disk::Disk`] holds the [`log`], the [`bindings`] and the [`store`] of
+//! checkpoints. [`workload`] makes records from a seed.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bindings;
 mod checksum;
 pub mod data_dir;
 pub mod disk;
@@ -16,8 +18,13 @@ mod format;
 pub mod json;
 pub mod log;
 pub mod protobuf;
+mod raw_store;
+mod source;
+pub mod store;
 pub mod workload;
 
 pub use error::SourceError;
-pub use file::{FileSource, Next, Progress, RawError, RawRecord, RawStore, SourceSettings, Stopper};
+pub use file::{FileSource, Progress, SourceSettings};
 pub use format::{Decoded, Format, decode_one};
+pub use raw_store::{RawError, RawRecord, RawStore};
+pub use source::{Next, Source, Stopper};

@@ -41,6 +41,27 @@ impl Batch {
     pub fn records(&self) -> usize {
         self.facts.len() + self.broken.len()
     }
+
+    /// The offset just past its last record; `None` where it has none.
+    pub fn end(&self) -> Option<u64> {
+        let last = [self.facts.last().map(|fact| fact.position()), self.broken.last().map(|broken| broken.position)];
+        last.into_iter().flatten().max().map(|last| self.raw.record(last.offset).1)
+    }
+
+    /// Cuts the batch at an offset of its stream, and returns the records that start there or behind it. The names of ads stay
+    /// with the first part: they may be known before they are needed, and not after.
+    pub fn split_off(&mut self, offset: u64) -> Batch {
+        let facts = self.facts.partition_point(|fact| fact.position().offset < offset);
+        let broken = self.broken.partition_point(|broken| broken.position.offset < offset);
+        Batch {
+            stream: self.stream,
+            facts: self.facts.split_off(facts),
+            broken: self.broken.split_off(broken),
+            ads: Vec::new(),
+            unknown_fields: 0,
+            raw: Arc::clone(&self.raw),
+        }
+    }
 }
 
 /// A record that breaks a rule.

@@ -136,6 +136,11 @@ impl DataDir {
         Ok(())
     }
 
+    /// Whether it was opened for writing.
+    pub fn is_writer(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// The disk.
     pub fn disk(&self) -> Arc<dyn Disk> {
         Arc::clone(&self.disk)

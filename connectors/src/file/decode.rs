@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use recount_dataflow::domain::event::Event;
-use recount_dataflow::domain::validate::{Reason, Violation};
 use recount_dataflow::intake::{Batch, BatchBuilder, Broken, Intake};
 
 use super::block::{Block, Record, Shape};
 use super::reader::{Job, Piece};
-use crate::format::Decoded;
+use crate::format::push_decoded;
 use crate::{json, protobuf};
 
 /// Records of one batch, at most: a block of tiny broken records would otherwise become a batch many times its size.
@@ -92,24 +90,6 @@ fn push(builder: &mut BatchBuilder<'_>, block: &Block, text: Option<&str>, recor
             return true;
         }
     };
-    push_decoded(builder, decoded, offset, payload);
+    push_decoded(builder, decoded, offset, payload, None);
     true
-}
-
-#[inline]
-fn push_decoded(builder: &mut BatchBuilder<'_>, decoded: Result<Decoded<'_>, Violation>, offset: u64, payload: &[u8]) {
-    let event: Event<'_> = match decoded {
-        Ok(Decoded { event, unknown_fields }) => {
-            builder.add_unknown_fields(unknown_fields);
-            match event {
-                Some(event) => event,
-                None => {
-                    let violation = Violation::new(Reason::BodyMissing, "expected a click or a verdict, found neither");
-                    return builder.push_broken(violation, offset, payload, payload.len() as u64);
-                }
-            }
-        }
-        Err(violation) => return builder.push_broken(violation, offset, payload, payload.len() as u64),
-    };
-    builder.push(&event, offset, payload, None);
 }

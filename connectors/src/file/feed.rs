@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Read};
 use std::sync::Arc;
 
-use super::raw_store::Spool;
+use super::shelf::Spool;
 
 /// Bytes asked of the reader at once. A pipe gives less, and what is asked for is zeroed first.
 const READ_BYTES: usize = 128 << 10;

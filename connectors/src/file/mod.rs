@@ -19,11 +19,10 @@ mod input;
 mod lines;
 mod messages;
 mod progress;
-mod raw_store;
 mod reader;
+mod shelf;
 mod source;
 
 pub(crate) use compression::{Compression, of_name};
 pub use progress::Progress;
-pub use raw_store::{RawError, RawRecord, RawStore};
-pub use source::{FileSource, Next, SourceSettings, Stopper};
+pub use source::{FileSource, SourceSettings};

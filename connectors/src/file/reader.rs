@@ -16,7 +16,7 @@ use super::input::{Input, Shrunk, Tail};
 use super::lines::Lines;
 use super::messages::Messages;
 use super::progress::{Counted, Progress};
-use super::raw_store::Shelf;
+use super::shelf::Shelf;
 use crate::error::SourceError;
 use crate::format::Format;
 

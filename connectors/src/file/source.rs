@@ -15,9 +15,11 @@ use recount_dataflow::intake::{Batch, Intake};
 use super::decode::Decoder;
 use super::input::Input;
 use super::progress::Progress;
-use super::raw_store::{RawStore, Shelf};
 use super::reader::{Job, Ordered, Piece, Reader};
+use super::shelf::Shelf;
 use crate::error::SourceError;
+use crate::raw_store::RawStore;
+use crate::source::{Ahead, Next, Source, Stopper};
 
 /// Streams are numbered with 16 bits.
 const FILES_MAX: usize = 1 << 16;
@@ -54,35 +56,13 @@ pub struct FileSource {
     order: Option<Receiver<Ordered>>,
     /// The batches of the block at the front.
     pieces: Option<Receiver<Piece>>,
+    /// What was read and not yet handed out.
+    ahead: Ahead,
     threads: Vec<JoinHandle<()>>,
     can_block: bool,
     progress: Arc<Progress>,
     stopped: Arc<AtomicBool>,
     shelf: Arc<Shelf>,
-}
-
-/// What [`FileSource::next_within`] came to.
-pub enum Next {
-    /// The next records.
-    Batch(Batch),
-    /// Nothing yet.
-    Waiting,
-    /// There are no more.
-    End,
-}
-
-/// Ends a source from another thread.
-#[derive(Clone)]
-pub struct Stopper {
-    stopped: Arc<AtomicBool>,
-}
-
-impl Stopper {
-    /// Lets the source read no further: what is already cut is still handed out, then it ends. A read that blocks, as of
-    /// standard input, is not interrupted.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
-    }
 }
 
 impl FileSource {
@@ -128,6 +108,7 @@ impl FileSource {
             streams,
             order: Some(taken_order),
             pieces: None,
+            ahead: Ahead::default(),
             threads: Vec::new(),
             can_block,
             progress,
@@ -166,7 +147,7 @@ impl FileSource {
 
     /// What ends the source from another thread.
     pub fn stopper(&self) -> Stopper {
-        Stopper { stopped: self.stopped.clone() }
+        Stopper::new(self.stopped.clone(), || {})
     }
 
     /// What reads raw records again.
@@ -195,6 +176,9 @@ impl FileSource {
     }
 
     fn next_until(&mut self, deadline: Option<Instant>) -> Result<Next, SourceError> {
+        if let Some(batch) = self.ahead.take() {
+            return Ok(Next::Batch(batch));
+        }
         loop {
             if let Some(pieces) = &self.pieces {
                 let Some(piece) = receive(pieces, deadline) else { return Ok(Next::Waiting) };
@@ -218,6 +202,33 @@ impl FileSource {
                 }
             }
         }
+    }
+}
+
+impl Source for FileSource {
+    fn streams(&self) -> Vec<StreamName> {
+        FileSource::streams(self)
+    }
+
+    fn next_within(&mut self, wait: Duration) -> Result<Next, SourceError> {
+        FileSource::next_within(self, wait)
+    }
+
+    /// Files are read one after the other: a later stream has nothing before the earlier ones are read.
+    fn next_of(&mut self, stream: u16, end: u64, wait: Duration) -> Result<Next, SourceError> {
+        let next = FileSource::next_within(self, wait)?;
+        Ok(match next {
+            Next::Batch(batch) => self.ahead.cut(batch, stream, end),
+            other => other,
+        })
+    }
+
+    fn stopper(&self) -> Stopper {
+        FileSource::stopper(self)
+    }
+
+    fn raw_store(&self) -> RawStore {
+        FileSource::raw_store(self)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Raw records again, long after they were read: for explanations.
+//! Where every stream's records can be found again.
 
 use std::fs::File;
 use std::io;
@@ -8,92 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use memchr::memchr;
 use recount_dataflow::domain::validate::{RECORD_BYTES_KEPT, RECORD_BYTES_MAX};
-use thiserror::Error;
 
 use super::compression::Compression;
 use crate::format::Format;
 use crate::protobuf::wire::take_varint;
+use crate::raw_store::{FindRecord, RawError, RawRecord};
 
 /// Bytes read at first; most records are shorter.
 const GUESS_BYTES: usize = 1 << 10;
-
-/// Why a raw record can not be had.
-#[derive(Debug, Error)]
-pub enum RawError {
-    /// No such stream has been read from.
-    #[error("stream {stream} has not been read from")]
-    UnknownStream {
-        /// The number asked for.
-        stream: u16,
-    },
-    /// The stream was compressed or came from a pipe, and no copy of it is kept.
-    #[error("{file}: the records of a compressed file or a pipe are not kept; turn spooling on to explain them")]
-    NotKept {
-        /// The path as given.
-        file: String,
-    },
-    /// The file does not hold a record there any more.
-    #[error("{file}: no record starts at byte {offset}; has the file been changed?")]
-    Gone {
-        /// The path as given.
-        file: String,
-        /// The offset asked for.
-        offset: u64,
-    },
-    /// Reading failed.
-    #[error("{file}: the record at byte {offset} can not be read: {cause}")]
-    Read {
-        /// The path as given.
-        file: String,
-        /// The offset asked for.
-        offset: u64,
-        /// What the system said.
-        cause: io::Error,
-    },
-}
-
-/// A record as it came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawRecord {
-    /// How it is written; [`decode_one`](crate::decode_one) reads it.
-    pub format: Format,
-    /// Its bytes, without newline or length; the first 64 KiB where it is over 1 MiB.
-    pub bytes: Vec<u8>,
-}
-
-/// Reads raw records again, by stream and offset. Plain files are read where they are, so they must not be changed in
-/// place; other streams only where they were spooled. For any thread; it outlives its source.
-#[derive(Clone)]
-pub struct RawStore {
-    shelf: Arc<Shelf>,
-}
-
-impl RawStore {
-    pub(super) fn new(shelf: Arc<Shelf>) -> Self {
-        RawStore { shelf }
-    }
-
-    /// The record of the stream with this number that starts at `offset`.
-    ///
-    /// # Errors
-    /// Where the stream was not kept, or does not hold such a record any more.
-    pub fn record(&self, stream: u16, offset: u64) -> Result<RawRecord, RawError> {
-        let entry = self.shelf.entries.get(usize::from(stream)).ok_or(RawError::UnknownStream { stream })?;
-        let place = entry.place.get().ok_or(RawError::UnknownStream { stream })?;
-        let file = || entry.path.as_ref().to_owned();
-        let read = |cause| RawError::Read { file: file(), offset, cause };
-        let found = match &place.kept {
-            Kept::File => {
-                let opened = File::open(entry.path.as_ref()).map_err(read)?;
-                find(place.format, |buffer, at| opened.read_at(buffer, at), offset)
-            }
-            Kept::Spool(spool) => find(place.format, |buffer, at| spool.file.read_at(buffer, at), offset),
-            Kept::Not => return Err(RawError::NotKept { file: file() }),
-        };
-        let bytes = found.map_err(read)?.ok_or_else(|| RawError::Gone { file: file(), offset })?;
-        Ok(RawRecord { format: place.format, bytes })
-    }
-}
 
 /// Where every stream's records can be found again.
 pub(super) struct Shelf {
@@ -143,6 +65,25 @@ impl Shelf {
         };
         assert!(entry.place.set(Place { format, kept }).is_ok(), "stream {stream} was begun twice");
         Ok(spool)
+    }
+}
+
+impl FindRecord for Shelf {
+    fn find(&self, stream: u16, offset: u64) -> Result<RawRecord, RawError> {
+        let entry = self.entries.get(usize::from(stream)).ok_or(RawError::UnknownStream { stream })?;
+        let place = entry.place.get().ok_or(RawError::UnknownStream { stream })?;
+        let file = || entry.path.as_ref().to_owned();
+        let read = |cause| RawError::Read { file: file(), offset, cause };
+        let found = match &place.kept {
+            Kept::File => {
+                let opened = File::open(entry.path.as_ref()).map_err(read)?;
+                find(place.format, |buffer, at| opened.read_at(buffer, at), offset)
+            }
+            Kept::Spool(spool) => find(place.format, |buffer, at| spool.file.read_at(buffer, at), offset),
+            Kept::Not => return Err(RawError::NotKept { file: file() }),
+        };
+        let bytes = found.map_err(read)?.ok_or_else(|| RawError::Gone { file: file(), offset })?;
+        Ok(RawRecord { format: place.format, bytes })
     }
 }
 

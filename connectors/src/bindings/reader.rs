@@ -1,0 +1,125 @@
+//! Bindings, read back in order.
+
+use std::sync::Arc;
+
+use memchr::memmem;
+use recount_dataflow::store::EpochBinding;
+
+use super::BindingError;
+use super::format::{self, MAGIC};
+use crate::checksum::Checksum;
+use crate::data_dir::{BINDINGS_DIR, DataDir, FileName, Files};
+use crate::disk::{Disk, OrDiskError as _};
+
+/// The bindings of consecutive epochs, ascending, up to the newest. One file at a time is in memory.
+pub struct Bindings {
+    disk: Arc<dyn Disk>,
+    checksum: Checksum,
+    /// Files to read yet, the next one last, each with the epoch at which it ends.
+    files: Vec<(FileName, Option<u64>)>,
+    /// Bindings of the file that is being read, the next one last.
+    read: Vec<EpochBinding>,
+}
+
+impl Bindings {
+    /// Reads bindings from an epoch on. It may run beside the process that writes them.
+    ///
+    /// # Errors
+    /// Where they start later, and where the disk fails.
+    pub fn read(dir: &DataDir, from_epoch: u64) -> Result<Bindings, BindingError> {
+        let (disk, checksum) = (dir.disk(), dir.checksum());
+        let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
+        if let Some(first) = files.first().filter(|first| from_epoch < first.start) {
+            return Err(BindingError::Gone { dir: disk.place(BINDINGS_DIR), epoch: from_epoch, start: first.start });
+        }
+        let ends = files.iter().skip(1).map(|next| Some(next.start)).chain([None]);
+        let files = files.iter().copied().zip(ends).filter(|(_, end)| end.is_none_or(|end| from_epoch < end));
+        let files = files.collect::<Vec<_>>().into_iter().rev().collect();
+        let mut bindings = Bindings { disk, checksum, files, read: Vec::new() };
+        bindings.load()?;
+        while bindings.read.last().is_some_and(|next| next.epoch < from_epoch) {
+            bindings.read.pop();
+        }
+        Ok(bindings)
+    }
+
+    /// Reads the next file that holds any; at the end there is none.
+    fn load(&mut self) -> Result<(), BindingError> {
+        while self.read.is_empty()
+            && let Some((file, end)) = self.files.pop()
+        {
+            self.read = read_file(&*self.disk, self.checksum, file, end)?;
+            self.read.reverse();
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Bindings {
+    type Item = Result<EpochBinding, BindingError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self.load() {
+            Ok(()) => self.read.pop().map(Ok),
+            Err(error) => {
+                self.files.clear();
+                Some(Err(error))
+            }
+        }
+    }
+}
+
+/// Deletes files all of whose epochs are below `epoch`; the newest file stays. Returns how many went.
+///
+/// # Errors
+/// Where the disk fails. What is left is whole.
+pub fn delete_bindings_below(dir: &DataDir, epoch: u64) -> Result<usize, BindingError> {
+    let disk = dir.disk();
+    let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
+    let below = files.windows(2).take_while(|pair| pair[1].start <= epoch).map(|pair| pair[0]);
+    let mut deleted = 0;
+    for file in below {
+        let path = file.path(BINDINGS_DIR);
+        disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
+        // One by one: a power cut must not bring back an older file and leave a gap behind it.
+        disk.sync_dir(BINDINGS_DIR).or_disk_error(&*disk, BINDINGS_DIR, "can not be synced")?;
+        deleted += 1;
+    }
+    Ok(deleted)
+}
+
+/// All bindings of a file, which ends at epoch `end`; the last file ends where nothing holds any more.
+pub(super) fn read_file(
+    disk: &dyn Disk,
+    checksum: Checksum,
+    file: FileName,
+    end: Option<u64>,
+) -> Result<Vec<EpochBinding>, BindingError> {
+    let path = file.path(BINDINGS_DIR);
+    let bytes = disk.read(&path).or_disk_error(disk, &path, "can not be read")?;
+    let damaged = |at: usize, what| Err(BindingError::Damaged { file: disk.place(&path), at: at as u64, what });
+    let mut bindings: Vec<EpochBinding> = Vec::new();
+    let mut at = 0;
+    loop {
+        let epoch = file.start + bindings.len() as u64;
+        if end.is_some_and(|end| end <= epoch) {
+            return Ok(bindings);
+        }
+        match format::read(&bytes[at..], checksum) {
+            Some((binding, _)) if binding.epoch != epoch => return damaged(at, "a binding is of another epoch"),
+            Some((binding, length)) => {
+                bindings.push(binding);
+                at += length;
+            }
+            None if end.is_some() => return damaged(at, "a binding does not hold, and the next file starts later"),
+            None if holds_any(&bytes[at..], checksum) => {
+                return damaged(at, "a binding does not hold, and later ones do");
+            }
+            None => return Ok(bindings),
+        }
+    }
+}
+
+fn holds_any(bytes: &[u8], checksum: Checksum) -> bool {
+    memmem::find_iter(bytes, MAGIC).any(|at| format::read(&bytes[at..], checksum).is_some())
+}

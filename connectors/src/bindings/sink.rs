@@ -1,0 +1,141 @@
+//! Where the engine binds its epochs.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use recount_dataflow::store::{BindingSink, EpochBinding};
+
+use super::reader::read_file;
+use super::{BindingError, format};
+use crate::checksum::Checksum;
+use crate::data_dir::{BINDINGS_DIR, DataDir, Fence, FileName, Files};
+use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
+use crate::log::{SyncClock, SyncTimes};
+
+/// Bytes after which the next file is begun.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Called where the disk is full: waits a while, and says whether to try again.
+type OnFull = Box<dyn FnMut(&DiskError) -> bool + Send>;
+
+/// The bindings, open for the next epoch's.
+pub struct BindingLog {
+    disk: Arc<dyn Disk>,
+    checksum: Checksum,
+    fence: Fence,
+    on_full: OnFull,
+    /// The epoch that is bound next.
+    next: u64,
+    path: String,
+    file: Arc<dyn DiskFile>,
+    /// Bytes of the file that are durable.
+    length: u64,
+    file_bytes_max: u64,
+    syncs: Arc<SyncClock>,
+}
+
+impl BindingLog {
+    /// Finds the newest binding, and begins a file behind it. `on_full` is asked where the disk is full when an epoch is bound:
+    /// it waits a while and says whether to try again; meanwhile the feed stands still, and reads go on.
+    ///
+    /// # Errors
+    /// Where bindings are damaged, where the disk fails, and where a later writer came.
+    ///
+    /// # Panics
+    /// Where the directory was opened for reading.
+    pub fn open(
+        dir: &DataDir,
+        on_full: impl FnMut(&DiskError) -> bool + Send + 'static,
+    ) -> Result<BindingLog, BindingError> {
+        let (disk, checksum, fence) = (dir.disk(), dir.checksum(), dir.fence());
+        let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
+        let next = match files.last() {
+            Some(last) => last.start + newest(&*disk, checksum, *last)?.len() as u64,
+            None => 1,
+        };
+        let own = FileName { start: next, writer: fence.writer() };
+        let (path, file) = begin(&*disk, own)?;
+        fence.check()?;
+        for replaced in Files::list(&*disk, BINDINGS_DIR)?.replaced {
+            let path = replaced.path(BINDINGS_DIR);
+            disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
+        }
+        let on_full = Box::new(on_full);
+        let syncs = Arc::new(SyncClock::default());
+        let file_bytes_max = FILE_BYTES_MAX;
+        Ok(BindingLog { disk, checksum, fence, on_full, next, path, file, length: 0, file_bytes_max, syncs })
+    }
+
+    /// Begins the next file after so many bytes.
+    pub fn with_file_bytes(self, file_bytes_max: u64) -> Self {
+        BindingLog { file_bytes_max, ..self }
+    }
+
+    /// The epoch that is bound next: one more than the newest that was.
+    pub fn next_epoch(&self) -> u64 {
+        self.next
+    }
+
+    /// What reads how long syncs took, for any thread, also when the engine has the sink.
+    pub fn sync_times(&self) -> impl Fn() -> SyncTimes + Send + Sync + 'static {
+        let syncs = Arc::clone(&self.syncs);
+        move || syncs.read()
+    }
+
+    /// Makes the binding durable, or leaves nothing of it.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
+        if self.length >= self.file_bytes_max {
+            let own = FileName { start: self.next, writer: self.fence.writer() };
+            (self.path, self.file) = begin(&*self.disk, own)?;
+            self.length = 0;
+        }
+        let written = self.file.write_all_at(bytes, self.length);
+        if let Err(cause) = written.or_disk_error(&*self.disk, &self.path, "can not be written") {
+            let cut = self.file.truncate(self.length);
+            cut.or_disk_error(&*self.disk, &self.path, "can not be cut")?;
+            return Err(cause);
+        }
+        let started = Instant::now();
+        let synced = self.file.sync_data();
+        // A sync that fails for want of room has failed: it is not to be taken for a write that can be tried again.
+        synced.map_err(io::Error::other).or_disk_error(&*self.disk, &self.path, "can not be synced")?;
+        self.syncs.observe(started.elapsed());
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+impl BindingSink for BindingLog {
+    fn bind(&mut self, binding: &EpochBinding) -> io::Result<()> {
+        assert_eq!(binding.epoch, self.next, "epochs are bound one after the other");
+        let mut bytes = Vec::new();
+        format::write(binding, self.checksum, &mut bytes);
+        while let Err(error) = self.write(&bytes) {
+            if !error.is_full() || !(self.on_full)(&error) {
+                return Err(io::Error::new(error.cause.kind(), error));
+            }
+        }
+        // After the sync: a writer that came before it has found what was synced, and one that comes later will.
+        self.fence.check().map_err(io::Error::other)?;
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// The bindings of the last file, made durable before they are looked at.
+fn newest(disk: &dyn Disk, checksum: Checksum, last: FileName) -> Result<Vec<EpochBinding>, BindingError> {
+    let path = last.path(BINDINGS_DIR);
+    let file = disk.open(&path).or_disk_error(disk, &path, "can not be opened")?;
+    file.sync_data().or_disk_error(disk, &path, "can not be synced")?;
+    read_file(disk, checksum, last, None)
+}
+
+/// Makes a file, and its name durable.
+fn begin(disk: &dyn Disk, file: FileName) -> Result<(String, Arc<dyn DiskFile>), DiskError> {
+    let path = file.path(BINDINGS_DIR);
+    let made = disk.create_new(&path).or_disk_error(disk, &path, "can not be made")?;
+    let synced = disk.sync_dir(BINDINGS_DIR).map_err(io::Error::other);
+    synced.or_disk_error(disk, BINDINGS_DIR, "can not be synced")?;
+    Ok((path, made))
+}
