@@ -23,7 +23,7 @@ pub(crate) struct Binding {
     pub(crate) event_ms_max: i64,
     /// Records delivered in the epoch.
     pub(crate) records_in: u64,
-    /// Unknown fields in the batches that the epoch's last record reaches into.
+    /// Fields of its records that no version of the contract names.
     pub(crate) unknown_fields: u64,
     /// Records quarantined, and parked by the floor alone, in order of stream and offset.
     pub(crate) set_aside: Vec<SetAside>,

@@ -88,7 +88,7 @@ impl Sequencer {
         if let Some(last) = last.into_iter().flatten().max() {
             self.positions.insert(batch.stream, batch.raw.record(last.offset).1);
         }
-        self.open.unknown_fields += batch.unknown_fields;
+        self.open.unknown_fields += batch.unknown_fields.iter().map(|(_, fields)| fields).sum::<u64>();
         self.open.broken.append(&mut batch.broken);
         if !batch.facts.is_empty() {
             self.open.facts.push((batch.facts, batch.raw));
@@ -203,12 +203,7 @@ fn split(batch: &mut Batch, records: usize) -> Batch {
     let place = |broken: &Broken| batch.facts.partition_point(|fact| fact.position() < broken.position);
     let broken =
         batch.broken.iter().enumerate().take_while(|(number, broken)| number + place(broken) < records).count();
-    Batch {
-        stream: batch.stream,
-        facts: batch.facts.split_off(records - broken),
-        broken: batch.broken.split_off(broken),
-        ads: Vec::new(),
-        unknown_fields: 0,
-        raw: Arc::clone(&batch.raw),
-    }
+    let facts = batch.facts[records - broken..].first().map(|fact| fact.position());
+    let next = facts.into_iter().chain(batch.broken[broken..].first().map(|broken| broken.position)).min();
+    batch.split_off(next.map_or(u64::MAX, |next| next.offset))
 }
