@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::event::{Click, Decision, Verdict};
 use super::fingerprint::{Fingerprint, HashKey, content_order, verdict_order};
+use super::retention::Retention;
 use super::rules::{MINUTE_MS, Rules};
 use super::validate::PRICE_MICROS_MAX;
 use super::window::Granularity;
@@ -179,6 +180,13 @@ impl Fact {
     #[inline]
     pub fn order(&self) -> u64 {
         self.order
+    }
+
+    /// Whether nobody asks about it any more.
+    #[inline]
+    pub fn is_forgotten(&self, retention: &Retention) -> bool {
+        let from_ms = if self.is_copy() { retention.copies_from_ms } else { retention.verdicts_from_ms };
+        self.event_ms() < from_ms
     }
 
     /// Whether two copies differ in ad, user or price.

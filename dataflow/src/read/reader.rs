@@ -9,7 +9,7 @@ use crate::engine::timeline::{Held, Timeline};
 use crate::engine::{Dictionary, StreamName};
 use crate::operators::context::Windows;
 
-use super::answer::{Correction, SetAside};
+use super::answer::{Correction, Row, SetAside};
 use super::rows::correction;
 use super::{ReadError, Readable, Snapshot};
 
@@ -80,6 +80,11 @@ impl Reader {
         }
         let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
         corrections.extend(deltas.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)));
+        let retention = held.retention(&self.shared.rules);
+        corrections.retain(|correction| {
+            let Row { granularity, window_start_ms, .. } = correction.after;
+            retention.first_row(granularity) <= granularity.window_of(window_start_ms)
+        });
         corrections.sort_by(|a, b| a.order().cmp(&b.order()));
         corrections
     }

@@ -80,6 +80,7 @@ impl Snapshot {
     pub fn changes(&self, granularity: Granularity, ads: Option<&[&str]>) -> Result<Vec<RowChange>, ReadError> {
         self.check_kept(granularity)?;
         let only: Option<Vec<Fingerprint>> = ads.map(|ads| ads.iter().map(|ad| self.shared.key.ad(ad)).collect());
+        let first_row = self.retention().first_row(granularity);
         let mut changes = Vec::new();
         for (number, delta) in self.complete.deltas.iter().enumerate() {
             let per = self.shared.windows.base.per(granularity);
@@ -97,7 +98,8 @@ impl Snapshot {
                 let mut windows: Vec<(u32, Metrics)> =
                     of_ad.iter().map(|(_, window, change)| (*window, *change)).collect();
                 fold(&mut windows);
-                windows.retain(|(_, change)| !change.is_zero());
+                // A window that is no row any more is not spoken of.
+                windows.retain(|(window, change)| first_row <= *window && !change.is_zero());
                 self.visit_changes(number, of_ad[0].0, granularity, &windows, &mut changes);
             }
         }
@@ -108,6 +110,7 @@ impl Snapshot {
     fn visit_rows(&self, ad: &Ad, granularity: Granularity, windows: Range<u32>, visit: &mut impl FnMut(&Row)) {
         let Some(view) = self.view_of(ad.fingerprint) else { return };
         let of_ad = view.of_ad(ad.fingerprint);
+        let windows = windows.start.max(self.retention().first_row(granularity))..windows.end;
         let rows = of_ad.rows(granularity, windows, self.as_of()).into_iter();
         for (window, metrics) in rows.filter(|(_, metrics)| metrics.is_row()) {
             let last = of_ad.last_correction(WindowCode::new(granularity, window), self.as_of());

@@ -96,16 +96,27 @@ impl Snapshot {
         if start_ms % size.size_ms() != 0 || end_ms % size.size_ms() != 0 {
             return Err(ReadError::NotKept { granularity: Granularity::Minute });
         }
+        let range = self.asked(starting_in(size, start_ms, end_ms), size, one_window, start_ms);
         let larger = one_window.filter(|one| *one != size);
         Ok(Question {
             metric,
             size,
-            range: starting_in(size, start_ms, end_ms),
+            range,
             larger: larger.map(|larger| WindowCode::new(larger, larger.window_of(start_ms))),
             users_known: one_window.is_some(),
             as_of: self.as_of(),
             deadline,
         })
+    }
+
+    /// What of a range can still be asked about: one window is a row or is none; of any other range, the windows that are rows.
+    fn asked(&self, range: Range<u32>, size: Granularity, window: Option<Granularity>, start_ms: i64) -> Range<u32> {
+        let retention = self.retention();
+        match window {
+            Some(one) if retention.first_row(one) <= one.window_of(start_ms) => range,
+            Some(_) => 0..0,
+            None => range.start.max(retention.first_row(size))..range.end,
+        }
     }
 
     /// The `limit` ads with the greatest values, descending, ties by name.
