@@ -21,40 +21,34 @@ pub(super) struct Asked {
 /// Reads rows ad by ad, and keeps the room that this needs from one to the next.
 #[derive(Default)]
 pub(super) struct RowReader {
-    rows: Vec<(u32, Metrics)>,
-    /// Each correction's window and revision.
-    revisions: Vec<(u32, u32)>,
+    rows: Vec<AdRow>,
+}
+
+/// A row, or a part of one.
+pub(super) struct AdRow {
+    /// The window's number.
+    pub(super) window: u32,
+    /// Corrections so far.
+    pub(super) revision: u32,
+    pub(super) metrics: Metrics,
+}
+
+impl AdRow {
+    fn new(window: u32, metrics: Metrics) -> Self {
+        AdRow { window, revision: 0, metrics }
+    }
 }
 
 impl RowReader {
-    /// Hands out an ad's rows, by window: the window's number, the metrics, and the number of corrections so far.
-    pub(super) fn for_each(
-        &mut self,
-        view: &View,
-        ad: Fingerprint,
-        asked: &Asked,
-        mut visit: impl FnMut(u32, Metrics, u32),
-    ) {
+    /// An ad's rows, by window. Among them may be some that are no rows ([`Metrics::is_row`]).
+    pub(super) fn read(&mut self, view: &View, ad: Fingerprint, asked: &Asked) -> &[AdRow] {
         self.rows.clear();
-        self.revisions.clear();
         self.sum(view, ad, asked);
-        if self.rows.is_empty() {
-            return;
-        }
-        self.find_revisions(view, ad, asked);
-        let mut revisions = self.revisions.iter().peekable();
-        for of_window in self.rows.chunk_by(|a, b| a.0 == b.0) {
-            let window = of_window[0].0;
-            let metrics = of_window[1..].iter().fold(of_window[0].1, |sum, (_, change)| sum + *change);
-            while revisions.next_if(|(corrected, _)| *corrected < window).is_some() {}
-            if metrics.is_row() {
-                let of_window = std::iter::from_fn(|| revisions.next_if(|(corrected, _)| *corrected == window));
-                visit(window, metrics, of_window.map(|(_, revision)| *revision).max().unwrap_or(0));
-            }
-        }
+        self.count_corrections(view, ad, asked);
+        &self.rows
     }
 
-    /// Gathers what the rows are the sums of, by window.
+    /// Sums the rows, by window.
     fn sum(&mut self, view: &View, ad: Fingerprint, asked: &Asked) {
         let Asked { granularity, windows, as_of } = asked;
         let kept = view.windows;
@@ -70,14 +64,21 @@ impl RowReader {
                     let visible = inside.iter().filter(|overlap| overlap.epoch <= *as_of);
                     self.rows.extend(visible.map(|overlap| {
                         let users = Metrics { unique_users: -overlap.users, ..Metrics::default() };
-                        (overlap.window.window(), users)
+                        AdRow::new(overlap.window.window(), users)
                     }));
                 }
             }
         }
-        if !self.rows.is_sorted_by_key(|(window, _)| *window) {
-            self.rows.sort_by_key(|(window, _)| *window);
+        if !self.rows.is_sorted_by_key(|row| row.window) {
+            self.rows.sort_by_key(|row| row.window);
         }
+        self.rows.dedup_by(|part, row| {
+            let same = part.window == row.window;
+            if same {
+                row.metrics += part.metrics;
+            }
+            same
+        });
     }
 
     /// Adds records of a range of windows, under the number of the window `per` times as large.
@@ -89,22 +90,28 @@ impl RowReader {
                 }
                 let (window, metrics) = (record.window / per, record.metrics.widen());
                 match self.rows.last_mut() {
-                    Some((last, sum)) if *last == window => *sum += metrics,
-                    _ => self.rows.push((window, metrics)),
+                    Some(row) if row.window == window => row.metrics += metrics,
+                    _ => self.rows.push(AdRow::new(window, metrics)),
                 }
             }
         }
     }
 
-    fn find_revisions(&mut self, view: &View, ad: Fingerprint, asked: &Asked) {
-        let (first, last) = (self.rows[0].0, self.rows[self.rows.len() - 1].0);
-        let range = codes(asked.granularity, &(first..last + 1));
+    /// Numbers the rows by their newest corrections, walking over both side by side.
+    fn count_corrections(&mut self, view: &View, ad: Fingerprint, asked: &Asked) {
+        let (Some(first), Some(last)) = (self.rows.first(), self.rows.last()) else { return };
+        let range = codes(asked.granularity, &(first.window..last.window + 1));
         for corrections in view.corrections.iter().flat_map(|run| run.find(ad)) {
-            let inside = between(corrections, |correction| correction.window, range.clone());
-            let visible = inside.iter().filter(|correction| correction.epoch <= asked.as_of);
-            self.revisions.extend(visible.map(|correction| (correction.window.window(), correction.revision)));
+            let mut rows = self.rows.iter_mut().peekable();
+            for correction in between(corrections, |correction| correction.window, range.clone()) {
+                while rows.next_if(|row| row.window < correction.window.window()).is_some() {}
+                if let Some(row) = rows.peek_mut().filter(|row| row.window == correction.window.window())
+                    && correction.epoch <= asked.as_of
+                {
+                    row.revision = row.revision.max(correction.revision);
+                }
+            }
         }
-        self.revisions.sort_unstable();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::operators::view::fold;
 use crate::trace::Record as _;
 
 use super::answer::{Correction, Row, RowChange};
-use super::of_ad::{Asked, RowReader};
+use super::of_ad::{AdRow, Asked, RowReader};
 use super::reader::Shared;
 use super::{ReadError, Snapshot};
 
@@ -36,12 +36,28 @@ impl Snapshot {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Row>, ReadError> {
+        let mut rows = Vec::new();
+        self.for_each_row_in(ad_id, granularity, start_ms, end_ms, |row| rows.push(row.clone()))?;
+        Ok(rows)
+    }
+
+    /// The same rows, handed out one by one.
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn for_each_row_in(
+        &self,
+        ad_id: &str,
+        granularity: Granularity,
+        start_ms: i64,
+        end_ms: i64,
+        mut visit: impl FnMut(&Row),
+    ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
         let ad = Ad { name: Arc::from(ad_id), fingerprint: self.shared.key.ad(ad_id) };
-        let mut rows = Vec::new();
         let asked = self.asked(granularity, starting_in(granularity, start_ms, end_ms));
-        self.visit_rows(&mut RowReader::default(), &ad, &asked, &mut |row| rows.push(row.clone()));
-        Ok(rows)
+        self.visit_rows(&mut RowReader::default(), &ad, &asked, &mut visit);
+        Ok(())
     }
 
     /// Every row of a granularity, by (ad id bytes, window).
@@ -115,12 +131,14 @@ impl Snapshot {
         let (granularity, watermark) = (asked.granularity, self.watermark());
         // One row for all of them: the name is shared once an ad, not once a row.
         let mut of_ad = row(&ad.name, granularity, 0, Metrics::default(), 0, watermark);
-        reader.for_each(view, ad.fingerprint, asked, |window, metrics, revision| {
-            of_ad.window_start_ms = granularity.start_ms(window);
-            of_ad.state = WindowState::of(granularity, of_ad.window_start_ms, watermark);
-            (of_ad.metrics, of_ad.revision) = (metrics, revision);
-            visit(&of_ad);
-        });
+        for AdRow { window, revision, metrics } in reader.read(view, ad.fingerprint, asked) {
+            if metrics.is_row() {
+                of_ad.window_start_ms = granularity.start_ms(*window);
+                of_ad.state = WindowState::of(granularity, of_ad.window_start_ms, watermark);
+                (of_ad.metrics, of_ad.revision) = (*metrics, *revision);
+                visit(&of_ad);
+            }
+        }
     }
 
     /// Adds the changes of one ad's windows, which are sorted.

@@ -16,7 +16,7 @@ use crate::trace::{Record, Run};
 use super::ReadError;
 
 /// Records that are summed in one step, on average.
-const STEP_RECORDS: usize = 4_096;
+const STEP_RECORDS: usize = 1_024;
 
 /// A stretch of the hash space, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,6 @@ impl Hashes {
 }
 
 /// The sums of one stretch.
-#[derive(Default)]
 struct Table {
     sums: HashTable<(Fingerprint, i64)>,
 }
@@ -142,7 +141,7 @@ pub(super) fn for_each_sum<A: Record, B: Record>(
     deadline: Option<Instant>,
     mut take: impl FnMut(Fingerprint, i64),
 ) -> Result<(), ReadError> {
-    let mut table = Table::default();
+    let mut table = Table { sums: HashTable::with_capacity(2 * STEP_RECORDS) };
     for step in hashes.parts(len.div_ceil(STEP_RECORDS)) {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Err(ReadError::DeadlineExceeded);

@@ -25,6 +25,9 @@ use super::{ReadError, Snapshot};
 
 /// Fewer records than this are summed before a thread has started.
 const RECORDS_IN_PARALLEL_MIN: usize = 100_000;
+/// Threads that sum one answer, a core: while events come in the workers keep every core busy, and of a core that it shares with
+/// one worker an answer gets two thirds by two threads.
+const THREADS_A_CORE: usize = 2;
 /// The most threads that sum one answer.
 const THREADS_MAX: usize = 8;
 /// Ads are gathered until there are so many, and then all but the best let go.
@@ -58,7 +61,8 @@ struct Best {
 
 impl Best {
     fn new(limit: usize) -> Self {
-        Best { limit, ads: Vec::new(), least: i64::MIN, full: GATHERED_MIN.max(2 * limit) }
+        let full = GATHERED_MIN.max(2 * limit);
+        Best { limit, ads: Vec::with_capacity(full), least: i64::MIN, full }
     }
 
     #[inline]
@@ -121,7 +125,7 @@ impl Snapshot {
         let records: usize = self.workers.iter().map(|worker| len(&worker.view)).sum();
         let threads = match records < RECORDS_IN_PARALLEL_MIN {
             true => 1,
-            false => thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX),
+            false => (THREADS_A_CORE * thread::available_parallelism().map_or(1, NonZero::get)).min(THREADS_MAX),
         };
         let parts = threads.div_ceil(self.workers.len().max(1));
         let shares = self.workers.iter().flat_map(|worker| {
@@ -129,15 +133,18 @@ impl Snapshot {
             hashes.map(move |part| (&worker.view, part, len(&worker.view) / parts))
         });
         let sum = |(view, part, len)| question.best(view, part, len, limit);
-        let found: Vec<Result<Best, ReadError>> = if threads == 1 {
-            shares.map(sum).collect()
-        } else {
-            thread::scope(|scope| {
-                let summing: Vec<_> = shares.map(|share| scope.spawn(move || sum(share))).collect();
-                summing.into_iter().map(|sum| sum.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
-            })
-        };
-        found.into_iter().try_fold(Best::new(limit), |best, found| Ok(best.join(found?)))
+        if threads == 1 {
+            return shares.map(sum).try_fold(Best::new(limit), |best, found| Ok(best.join(found?)));
+        }
+        thread::scope(|scope| {
+            let mut shares = shares;
+            // This thread takes a share as well.
+            let own = shares.next();
+            let others: Vec<_> = shares.map(|share| scope.spawn(move || sum(share))).collect();
+            let own = own.map(sum).into_iter();
+            let others = others.into_iter().map(|sum| sum.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            own.chain(others).try_fold(Best::new(limit), |best, found| Ok(best.join(found?)))
+        })
     }
 
     fn question(
