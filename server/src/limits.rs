@@ -35,6 +35,8 @@ pub const STREAM_MESSAGE_BYTES: usize = 256 << 10;
 
 /// Bytes of the encoded metrics and numbers of one row or ad, at most.
 const NUMBERS_BYTES_MAX: usize = 128;
+/// Bytes of one encoded row, at most.
+pub const ROW_BYTES_MAX: usize = ID_BYTES_MAX + NUMBERS_BYTES_MAX;
 
 const _: () = assert!(
     LIMIT_MAX * (ID_BYTES_MAX + NUMBERS_BYTES_MAX) < RESPONSE_BYTES_MAX - RESPONSE_BYTES_SPARE,
