@@ -65,7 +65,18 @@ pub enum FactKind {
 impl Fact {
     /// The fact of a valid click's copy. `position.offset` is below [`OFFSET_END`].
     pub fn copy(click: &Click<'_>, position: Position, key: &HashKey, rules: &Rules) -> Fact {
-        let ad = key.ad(&click.ad_id);
+        Fact::copy_of(click, key.ad(&click.ad_id), position, key, rules)
+    }
+
+    /// The same where the ad's fingerprint is known already.
+    #[inline]
+    pub(crate) fn copy_of(
+        click: &Click<'_>,
+        ad: Fingerprint,
+        position: Position,
+        key: &HashKey,
+        rules: &Rules,
+    ) -> Fact {
         let visit = match click.user_id.is_empty() {
             true => Fingerprint::default(),
             false => key.visit(ad, &click.user_id),
