@@ -4,8 +4,13 @@ use std::path::PathBuf;
 use std::{env, fs, io};
 
 use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use prost_types::field_descriptor_proto::Type;
 
-const FILES: [&str; 3] = ["recount/v1/events.proto", "recount/v1/counts.proto", "recount/v1/ingest.proto"];
+const INGEST: &str = "recount/v1/ingest.proto";
+const FILES: [&str; 3] = ["recount/v1/events.proto", "recount/v1/counts.proto", INGEST];
+/// The field whose bytes are taken as they are, without a copy.
+const RAW_FIELD: &str = ".recount.v1.AppendRequest.events";
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=proto");
@@ -16,5 +21,26 @@ fn main() -> io::Result<()> {
     fs::write(out_dir.join("recount.bin"), descriptors.encode_to_vec())?;
 
     let services = env::var_os("CARGO_FEATURE_SERVICES").is_some();
-    tonic_prost_build::configure().build_client(services).build_server(services).compile_fds(descriptors)
+    let raw = with_raw_events(&descriptors);
+    tonic_prost_build::configure().build_client(services).build_server(services).compile_fds(descriptors)?;
+    let raw_dir = out_dir.join("raw");
+    fs::create_dir_all(&raw_dir)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .build_server(services)
+        .bytes(RAW_FIELD)
+        .out_dir(raw_dir)
+        .compile_fds(raw)
+}
+
+/// The ingest service alone, its events as bytes. Messages and bytes have the same form on the wire.
+fn with_raw_events(descriptors: &FileDescriptorSet) -> FileDescriptorSet {
+    let mut file = descriptors.file.iter().find(|file| file.name() == INGEST).expect("it was just compiled").clone();
+    file.dependency.clear();
+    let fields = file.message_type.iter_mut().flat_map(|message| &mut message.field);
+    for field in fields.filter(|field| field.type_name() == ".recount.v1.Event") {
+        field.set_type(Type::Bytes);
+        field.type_name = None;
+    }
+    FileDescriptorSet { file: vec![file] }
 }

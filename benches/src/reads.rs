@@ -49,7 +49,7 @@ pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Erro
 fn serve(events: &Path) -> Result<(Background, String), Box<dyn Error>> {
     eprintln!("reads over gRPC while {} comes in", events.display());
     let mut command = recount()?;
-    command.arg("serve").arg("--events").arg(events).args(["--grpc", "127.0.0.1:0"]);
+    command.arg("serve").arg("--events").arg(events).args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
     let mut service = Background(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
     let mut line = String::new();
     BufReader::new(service.0.stdout.take().ok_or("its output is piped")?).read_line(&mut line)?;

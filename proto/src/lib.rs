@@ -10,5 +10,12 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/recount.v1.rs"));
 }
 
+/// The ingest service as its server takes it: every event as the bytes that it came in, neither decoded nor copied. On the wire it
+/// is the service of [`v1`].
+#[allow(missing_docs, clippy::all, unreachable_pub)]
+pub mod raw {
+    include!(concat!(env!("OUT_DIR"), "/raw/recount.v1.rs"));
+}
+
 /// The encoded `FileDescriptorSet` of the package, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/recount.bin"));

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use recount_connectors::FileSource;
@@ -9,17 +10,17 @@ use recount_dataflow::engine::{Engine, EngineError, Settings};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::timeout;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
-use crate::convert::FILE_DESCRIPTOR_SET;
+use crate::api::{Bounds, Shared};
 use crate::evidence::Evidence;
 use crate::feed::Feed;
 pub use crate::feed::FeedError;
-use crate::grpc::{Bounds, CountsApi};
 use crate::lineage::Lineage;
+use crate::metrics::Metrics;
 use crate::watcher::Watcher;
+use crate::{grpc, http};
 
 /// What the service runs with.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct ServerSettings {
     pub epoch_interval: Duration,
     /// Where gRPC listens; port 0 takes a free one.
     pub grpc_addr: SocketAddr,
+    /// Where HTTP listens; port 0 takes a free one.
+    pub http_addr: SocketAddr,
     /// Calls at the same time on one connection.
     pub concurrent_streams: u32,
     /// The bounds of calls.
@@ -45,6 +48,8 @@ pub struct ServerSettings {
 pub struct Ready {
     /// The address that gRPC has taken.
     pub grpc: SocketAddr,
+    /// The address that HTTP has taken.
+    pub http: SocketAddr,
 }
 
 /// Why the service could not start, or ended before it was asked to.
@@ -74,7 +79,7 @@ pub enum ServerError {
 
 /// Runs the service over a source until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
-/// It starts the engine, the feed, the watcher and the listener. It ends the listener and all streams first, gives running
+/// It starts the engine, the feed, the watcher and the listeners. It ends the listeners and all streams first, gives running
 /// calls the drain time, and stops the feed, the engine and the watcher when nobody reads any more.
 ///
 /// # Errors
@@ -85,50 +90,39 @@ pub async fn run(
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    // The address first: it is the only thing here that other programs can hold.
-    let addr = settings.grpc_addr;
-    let listener = TcpListener::bind(addr).await.map_err(|cause| ServerError::Bind { addr, cause })?;
-    let grpc = listener.local_addr().map_err(|cause| ServerError::Bind { addr, cause })?;
+    // The addresses first: they are the only things here that other programs can hold.
+    let (grpc_listener, grpc) = bind(settings.grpc_addr).await?;
+    let (http_listener, http) = bind(settings.http_addr).await?;
     let engine = Engine::start(settings.engine, source.streams())?;
     let (reader, evidence) = (engine.reader(), Evidence::new(source.raw_store()));
     let mut feed = Feed::start(engine, source, settings.epoch_interval).map_err(ServerError::Thread)?;
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
     let (down, is_down) = watch::channel(false);
-    let counts = CountsApi::server(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
-    let (health, health_service) = tonic_health::server::health_reporter();
-    health.set_serving::<CountsServer>().await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .expect("the descriptors were encoded by our own build");
-    let router = Server::builder()
-        .max_concurrent_streams(settings.concurrent_streams)
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .add_service(health_service)
-        .add_service(reflection)
-        .add_service(counts);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let mut serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, turns_true(is_down)));
-    ready(Ready { grpc });
+    let shared = Shared::new(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
+    let ingest: Option<Arc<crate::api::ingest::Ingest>> = None;
+    let metrics = Arc::new(Metrics::new(shared.clone(), ingest.clone()));
+    let streams = settings.concurrent_streams;
+    let http_router = http::router(shared.clone(), metrics, ingest.clone());
+    let grpc_router = grpc::router(shared, ingest, streams, is_down.clone()).await;
+    let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
+    let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
+    ready(Ready { grpc, http });
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         error = feed.failed() => Err(ServerError::from(error)),
-        end = &mut serving => Err(end.expect("serving does not panic").err().map_or_else(
+        end = &mut grpc_serving => Err(end.expect("serving does not panic").err().map_or_else(
             || unreachable!("the listener goes on until it is told to end"),
             ServerError::from,
         )),
     };
 
     tracing::info!("shutting down");
-    health.set_not_serving::<CountsServer>().await;
     down.send_replace(true);
-    if !serving.is_finished() && timeout(settings.drain, &mut serving).await.is_err() {
-        tracing::warn!(drain = ?settings.drain, "calls were still running when the drain time was over");
-        serving.abort();
-    }
+    let drained_by = Instant::now() + settings.drain;
+    drain(grpc_serving, drained_by).await;
+    drain(http_serving, drained_by).await;
     let stopping = tokio::task::spawn_blocking(move || {
         feed.stop();
         watcher.stop();
@@ -137,9 +131,19 @@ pub async fn run(
     ended
 }
 
-type CountsServer = crate::convert::wire::counts_service_server::CountsServiceServer<CountsApi>;
+async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bound = async {
+        let listener = TcpListener::bind(addr).await?;
+        let taken = listener.local_addr()?;
+        Ok((listener, taken))
+    };
+    bound.await.map_err(|cause| ServerError::Bind { addr, cause })
+}
 
-async fn turns_true(mut flag: watch::Receiver<bool>) {
-    // A sender that is gone means the same.
-    let _ = flag.wait_for(|&on| on).await;
+/// Waits for the calls that run, and breaks them off where they take too long.
+async fn drain<T>(mut serving: JoinHandle<T>, drained_by: Instant) {
+    if !serving.is_finished() && timeout_at(drained_by, &mut serving).await.is_err() {
+        tracing::warn!("calls were still running when the drain time was over");
+        serving.abort();
+    }
 }

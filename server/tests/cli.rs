@@ -6,6 +6,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -371,12 +372,19 @@ fn the_demo_tells_its_story_without_a_terminal() {
 fn a_service_is_asked_by_query_and_ends_at_a_signal() {
     let desk = Desk::new();
     desk.lines("in.jsonl", &story());
-    let args = ["serve", "--events", "in.jsonl", "--grpc", "127.0.0.1:0", "--history", "600", "--workers", "2"];
+    let free = "127.0.0.1:0";
+    let args = ["serve", "--events", "in.jsonl", "--grpc", free, "--http", free, "--history", "600", "--workers", "2"];
     let mut child = Running(desk.command(&args).stdout(Stdio::piped()).spawn().unwrap());
     let mut first = String::new();
     BufReader::new(child.0.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
     let first: Value = serde_json::from_str(&first).unwrap();
-    assert_eq!((&first["http"], &first["data_dir"]), (&Value::Null, &Value::Null));
+    assert_eq!(first["data_dir"], Value::Null);
+    let http: SocketAddr = first["http"].as_str().unwrap().parse().unwrap();
+    let mut probe = TcpStream::connect(http).unwrap();
+    probe.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    probe.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains("200 OK") && answer.ends_with("ready\n"), "{answer}");
     let addr = first["grpc"].as_str().unwrap();
     let query = |args: &[&str]| desk.run(&[&["query"], args, &["--addr", addr]].concat());
 

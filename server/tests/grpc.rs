@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use recount_proto::v1::read_at::At;
 use recount_proto::v1::{self as wire, Granularity, ReadAt};
-use recount_server::grpc::ingest_token;
+use recount_server::api::ingest_token;
 use support::{MINUTE_MS, NOON_MS, Service, click, settings, verdict};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;

@@ -10,6 +10,7 @@ pub mod durable;
 pub mod harness;
 pub mod history;
 pub mod idiomatic;
+pub mod mem_store;
 pub mod model;
 pub mod record;
 pub mod script;

@@ -12,11 +12,13 @@ const FILE_LINES_MAX: usize = 500;
 const ROOMS: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("intake", &["domain"]),
-    ("trace", &["domain"]),
+    ("store", &["domain"]),
+    ("trace", &["domain", "store"]),
     ("operators", &["domain", "trace"]),
     ("graph", &["domain", "trace", "operators"]),
     ("worker", &["domain", "trace", "operators", "graph"]),
-    ("engine", &["domain", "intake", "trace", "operators", "graph", "worker", "read"]),
+    ("checkpoint", &["domain", "store", "trace", "operators", "engine", "read"]),
+    ("engine", &["domain", "intake", "store", "trace", "operators", "graph", "worker", "checkpoint", "read"]),
     ("read", &["domain", "intake", "trace", "operators", "graph", "worker", "engine"]),
     ("lib", &["domain", "intake", "engine", "read"]),
 ];

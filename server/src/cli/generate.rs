@@ -6,10 +6,10 @@ use clap::Args;
 use recount_connectors::workload::{OutputError, Workload, WorkloadSettings, write_file};
 
 use super::progress::{Progress, Unit};
-use super::query::parse_time;
 use super::table::grouped;
 use super::{CliError, Global, logging};
 use crate::config::duration;
+use crate::convert::time::parse_time;
 
 /// What to generate.
 #[derive(Debug, Args)]

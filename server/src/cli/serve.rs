@@ -32,6 +32,9 @@ pub(super) struct ServeArgs {
     /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
     grpc: Option<String>,
+    /// Where HTTP listens; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
     /// Time after which an epoch closes [default: 100ms]
     #[arg(long, value_name = "DURATION")]
     epoch_interval: Option<String>,
@@ -53,6 +56,7 @@ impl ServeArgs {
         let (epochs, age) = self.history.iter().cloned().partition::<Vec<String>, _>(is_epochs);
         let own = given([
             ("grpc.addr", "--grpc", &self.grpc),
+            ("http.addr", "--http", &self.http),
             ("engine.epoch_interval", "--epoch-interval", &self.epoch_interval),
             ("engine.history", "--history", &age.into_iter().next()),
             ("engine.history_epochs", "--history", &epochs.into_iter().next()),
@@ -72,8 +76,10 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
     }
     let config = global.load(args.flags())?;
     logging::start(&config)?;
-    if !config.grpc_addr.ip().is_loopback() {
-        tracing::warn!(addr = %config.grpc_addr, "gRPC can be reached from other machines, and asks nobody who they are");
+    for addr in [config.grpc_addr, config.http_addr] {
+        if !addr.ip().is_loopback() {
+            tracing::warn!(%addr, "the service can be reached from other machines, and asks nobody who they are");
+        }
     }
     let key = HashKey::new(random()?);
     let source_settings = SourceSettings {
@@ -87,7 +93,7 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
     let settings = server_settings(&config, key)?;
     let runtime = Builder::new_multi_thread()
         .enable_all()
-        .thread_name("grpc")
+        .thread_name("serve")
         .build()
         .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
     runtime.block_on(async {
@@ -113,6 +119,7 @@ fn server_settings(config: &Config, key: HashKey) -> Result<ServerSettings, CliE
         engine,
         epoch_interval: config.epoch_interval,
         grpc_addr: config.grpc_addr,
+        http_addr: config.http_addr,
         concurrent_streams: config.concurrent_streams,
         bounds: config.bounds,
         drain: config.drain,
@@ -122,11 +129,11 @@ fn server_settings(config: &Config, key: HashKey) -> Result<ServerSettings, CliE
 
 /// Tells whoever started us where we are: one line of JSON.
 fn announce(ready: Ready) {
-    let line = serde_json::json!({"grpc": ready.grpc.to_string(), "http": null, "data_dir": null});
+    let line = serde_json::json!({"grpc": ready.grpc.to_string(), "http": ready.http.to_string(), "data_dir": null});
     let mut stdout = io::stdout();
     // Who started us may not listen; the service runs all the same.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-    tracing::info!(grpc = %ready.grpc, "ready");
+    tracing::info!(grpc = %ready.grpc, http = %ready.http, "ready");
 }
 
 /// Completes at the first interrupt or termination signal.

@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 22] = [
+pub(crate) const KEYS: [Key; 23] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -33,12 +33,13 @@ pub(crate) const KEYS: [Key; 22] = [
     key("engine.history_epochs", "600", "how many epochs stay readable"),
     key("engine.history_bytes", "512MiB", "memory for the changes of readable epochs"),
     key("grpc.addr", "127.0.0.1:50051", "where gRPC listens; port 0 takes a free one"),
-    key("grpc.concurrent_streams", "256", "calls at the same time on one connection"),
-    key("grpc.concurrent_reads", "64", "reads at the same time over all connections"),
-    key("grpc.subscribers", "256", "subscriptions that are open at the same time"),
+    key("grpc.concurrent_streams", "256", "calls at the same time on one connection, HTTP/2 as well"),
+    key("grpc.concurrent_reads", "64", "reads at the same time over all connections, HTTP as well"),
+    key("grpc.subscribers", "256", "subscriptions that are open at the same time, HTTP as well"),
     key("grpc.subscriber_messages", "16", "messages that wait for one subscriber"),
     key("grpc.subscriber_stall", "10s", "how long a subscriber may take nothing before it is let go"),
-    key("grpc.drain", "10s", "how long calls may still run at shutdown"),
+    key("grpc.drain", "10s", "how long calls may still run at shutdown, HTTP as well"),
+    key("http.addr", "127.0.0.1:8080", "where HTTP listens; port 0 takes a free one"),
     key("log.level", "info", "error, warn, info, debug or trace; or a filter by module"),
     key("log.format", "text", "text or json"),
     key("query.timeout", "30s", "how long `recount query` waits for an answer"),

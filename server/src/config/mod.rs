@@ -20,7 +20,7 @@ use thiserror::Error;
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
 pub(crate) use self::units::duration;
-use crate::grpc::Bounds;
+use crate::api::Bounds;
 
 /// Settings that can not be used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -52,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) epochs_in_flight: usize,
     pub(crate) history: History,
     pub(crate) grpc_addr: SocketAddr,
+    pub(crate) http_addr: SocketAddr,
     pub(crate) concurrent_streams: u32,
     pub(crate) bounds: Bounds,
     pub(crate) drain: Duration,
@@ -93,6 +94,7 @@ impl TryFrom<&Layers> for Config {
                 bytes: read.with("engine.history_bytes", units::size)?,
             },
             grpc_addr: read.parsed("grpc.addr", "an address and a port, as in 127.0.0.1:50051")?,
+            http_addr: read.parsed("http.addr", "an address and a port, as in 127.0.0.1:8080")?,
             concurrent_streams: read.number("grpc.concurrent_streams", 1, 65_536)? as u32,
             bounds: Bounds {
                 concurrent_reads: read.number("grpc.concurrent_reads", 1, 512)?,

@@ -1,19 +1,26 @@
 //! Messages as JSON, as the contract has it: proto3 JSON with snake_case names, plain numbers, zeros and empty lists written,
-//! enums by name, bytes in base64, unset messages as `null`.
+//! enums by name, bytes in base64 (page tokens in its alphabet for URLs), unset messages as `null`.
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::wire;
+use super::{base64, raw, wire};
 
 /// A message that can be written as JSON.
 pub trait ToJson {
     /// The message as a JSON value.
     fn to_json(&self) -> Value;
+
+    /// Writes the message as JSON. A message of very many parts writes them one by one.
+    fn write_json(&self, out: &mut Vec<u8>) {
+        push(out, &self.to_json());
+    }
+}
+
+fn push(out: &mut Vec<u8>, value: &Value) {
+    serde_json::to_writer(out, value).expect("a vector takes all that is written");
 }
 
 impl<T: ToJson> ToJson for Option<T> {
@@ -29,7 +36,12 @@ impl<T: ToJson> ToJson for [T] {
 }
 
 fn bytes(bytes: &[u8]) -> Value {
-    Value::String(BASE64.encode(bytes))
+    Value::String(base64::encode(bytes))
+}
+
+/// A token that is put into an address as it is.
+fn page_token(token: &[u8]) -> Value {
+    Value::String(base64::encode_url(token))
 }
 
 fn sorted<V: Serialize + Clone>(map: &std::collections::HashMap<String, V>) -> Value {
@@ -106,8 +118,23 @@ impl ToJson for wire::GetCountsResponse {
         json!({
             "snapshot": self.snapshot.to_json(),
             "rows": self.rows.to_json(),
-            "next_page_token": bytes(&self.next_page_token),
+            "next_page_token": page_token(&self.next_page_token),
         })
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"snapshot\":");
+        push(out, &self.snapshot.to_json());
+        out.extend_from_slice(b",\"rows\":[");
+        for (place, row) in self.rows.iter().enumerate() {
+            if place > 0 {
+                out.push(b',');
+            }
+            push(out, &row.to_json());
+        }
+        out.extend_from_slice(b"],\"next_page_token\":");
+        push(out, &page_token(&self.next_page_token));
+        out.push(b'}');
     }
 }
 
@@ -215,7 +242,7 @@ impl ToJson for wire::SetAside {
 
 impl ToJson for wire::ListSetAsideResponse {
     fn to_json(&self) -> Value {
-        json!({"records": self.records.to_json(), "next_page_token": bytes(&self.next_page_token)})
+        json!({"records": self.records.to_json(), "next_page_token": page_token(&self.next_page_token)})
     }
 }
 
@@ -233,5 +260,40 @@ impl ToJson for wire::GetStatusResponse {
             "conflicting_copies": self.conflicting_copies,
             "unknown_fields": self.unknown_fields,
         })
+    }
+}
+
+impl ToJson for raw::Refusal {
+    fn to_json(&self) -> Value {
+        json!({"index": self.index, "reason": self.reason, "detail": self.detail})
+    }
+}
+
+impl ToJson for raw::AppendResponse {
+    fn to_json(&self) -> Value {
+        json!({
+            "request_id": self.request_id,
+            "accepted": self.accepted,
+            "refusals": self.refusals.to_json(),
+            "token": bytes(&self.token),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_written_one_by_one_are_the_same_json() {
+        let row =
+            wire::CountRow { ad_id: "a\"b".into(), metrics: Some(wire::Metrics::default()), ..Default::default() };
+        for rows in [vec![], vec![row.clone()], vec![row.clone(), row]] {
+            let snapshot = Some(wire::Snapshot::default());
+            let message = wire::GetCountsResponse { snapshot, rows, next_page_token: vec![0xfb, 0xff] };
+            let mut written = Vec::new();
+            message.write_json(&mut written);
+            assert_eq!(String::from_utf8(written).expect("JSON is text"), message.to_json().to_string());
+        }
     }
 }

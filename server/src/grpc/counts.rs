@@ -1,157 +1,112 @@
-//! `GetCounts` and `ListTopAds`.
+//! `CountsService`.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::{Context, Poll};
 
-use prost::Message as _;
-use recount_dataflow::domain::metrics::Metric;
-use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::read::Snapshot;
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status};
 
-use super::call::Shared;
-use super::check::{self, Range};
-use super::errors::{CallError, ErrorReason};
-use super::page::Budget;
-use super::token::{Token, TokenKind, fingerprint};
-use crate::convert::{to_wire, wire};
-use crate::limits::{INLINE_WINDOWS_MAX, SLICE_WINDOWS};
+use super::deadline::{client_deadline, deadline};
+use crate::api::outlet::Subscription;
+use crate::api::{Shared, corrections, counts, explain, set_aside, status, subscribe};
+use crate::convert::wire;
+use crate::convert::wire::counts_service_server::{CountsService, CountsServiceServer};
+use crate::limits::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 
-/// A checked request for rows.
-struct CountsQuery {
-    ads: Vec<String>,
-    range: Range,
-    granularity: Granularity,
-    rows: usize,
-    /// Identifies the request in its page tokens.
-    request: u64,
+/// The service of the contract, over one reader.
+pub(crate) struct CountsApi {
+    shared: Arc<Shared>,
 }
 
-/// Where a page begins: at the first window of an ad at or after a time.
-struct Cursor {
-    ad_id: String,
-    start_ms: i64,
+impl CountsApi {
+    /// The service, with its limits on messages.
+    pub(crate) fn server(shared: Arc<Shared>) -> CountsServiceServer<CountsApi> {
+        CountsServiceServer::new(CountsApi { shared })
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX)
+    }
 }
 
-/// The rows of some ads over a range of windows.
-pub(crate) async fn get_counts(
-    shared: &Arc<Shared>,
-    request: wire::GetCountsRequest,
-    deadline: Instant,
-) -> Result<wire::GetCountsResponse, CallError> {
-    let (read, page_token) = (request.read.clone(), request.page_token.clone());
-    let query = CountsQuery::check(request)?;
-    let (snapshot, cursor) = if page_token.is_empty() {
-        (shared.snapshot(read.as_ref(), deadline).await?, None)
-    } else {
-        let token = Token::decode(&page_token, TokenKind::Counts, shared.lineage.number(), query.request)?;
-        (shared.reader.snapshot(Some(token.epoch))?, Some(Cursor::decode(&token.cursor)?))
-    };
-    if query.windows() <= INLINE_WINDOWS_MAX {
-        return query.page(shared, &snapshot, cursor, deadline);
+/// A subscription whose last word is a status.
+pub(crate) struct Statuses<T>(Subscription<T>);
+
+impl<T> Stream for Statuses<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let next = std::task::ready!(Pin::new(&mut self.0).poll_next(context));
+        Poll::Ready(next.map(|message| message.map_err(Status::from)))
     }
-    shared.read(deadline, move |shared| query.page(shared, &snapshot, cursor, deadline)).await
 }
 
-impl CountsQuery {
-    fn check(mut request: wire::GetCountsRequest) -> Result<CountsQuery, CallError> {
-        let rows = check::page_rows(request.page_size)?;
-        let granularity = check::granularity(request.granularity)?;
-        let range = check::range(request.start_ms, request.end_ms)?;
-        let ads = check::ads(std::mem::take(&mut request.ad_ids))?;
-        // The size of a page may change from one to the next, nothing else.
-        request.ad_ids.clone_from(&ads);
-        request.page_size = 0;
-        request.page_token.clear();
-        Ok(CountsQuery { ads, range, granularity, rows, request: fingerprint(&request.encode_to_vec()) })
-    }
+#[tonic::async_trait]
+impl CountsService for CountsApi {
+    type SubscribeStream = Statuses<wire::SubscribeResponse>;
+    type StreamCorrectionsStream = Statuses<wire::StreamCorrectionsResponse>;
 
-    /// How many windows the answer can have, over all ads.
-    fn windows(&self) -> i64 {
-        let windows_per_ad = (self.range.end_ms - self.range.start_ms) / self.granularity.size_ms() + 1;
-        windows_per_ad.saturating_mul(self.ads.len() as i64)
-    }
-
-    fn page(
+    async fn get_counts(
         &self,
-        shared: &Shared,
-        snapshot: &Snapshot,
-        cursor: Option<Cursor>,
-        deadline: Instant,
-    ) -> Result<wire::GetCountsResponse, CallError> {
-        let mut page = wire::GetCountsResponse { snapshot: Some(shared.wire_snapshot(snapshot)), ..Default::default() };
-        let mut budget = Budget::new(self.rows);
-        let first = cursor.as_ref().map_or(0, |cursor| self.ads.partition_point(|ad_id| *ad_id < cursor.ad_id));
-        let mut start_ms = cursor.map_or(self.range.start_ms, |cursor| cursor.start_ms);
-        for ad_id in &self.ads[first..] {
-            while start_ms < self.range.end_ms {
-                if Instant::now() >= deadline {
-                    return Err(CallError::deadline());
-                }
-                let slice_ms = SLICE_WINDOWS * self.granularity.size_ms();
-                let end_ms = self.range.end_ms.min(start_ms + slice_ms);
-                for row in snapshot.rows(ad_id, self.granularity, start_ms, end_ms)? {
-                    let message = to_wire::row(&row);
-                    if !budget.take(message.encoded_len()) {
-                        let cursor = Cursor { ad_id: ad_id.clone(), start_ms: row.window_start_ms };
-                        page.next_page_token = self.token(shared, snapshot, &cursor);
-                        return Ok(page);
-                    }
-                    page.rows.push(message);
-                }
-                start_ms = end_ms;
-            }
-            start_ms = self.range.start_ms;
-        }
-        Ok(page)
+        request: Request<wire::GetCountsRequest>,
+    ) -> Result<Response<wire::GetCountsResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        Ok(Response::new(counts::get_counts(&self.shared, request.into_inner(), deadline).await?))
     }
 
-    fn token(&self, shared: &Shared, snapshot: &Snapshot, cursor: &Cursor) -> Vec<u8> {
-        let (lineage, epoch) = (shared.lineage.number(), snapshot.as_of());
-        Token { kind: TokenKind::Counts, lineage, epoch, request: self.request, cursor: cursor.encode() }.encode()
-    }
-}
-
-impl Cursor {
-    fn encode(&self) -> Vec<u8> {
-        [&self.start_ms.to_le_bytes(), self.ad_id.as_bytes()].concat()
+    async fn list_top_ads(
+        &self,
+        request: Request<wire::ListTopAdsRequest>,
+    ) -> Result<Response<wire::ListTopAdsResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        Ok(Response::new(counts::list_top_ads(&self.shared, request.into_inner(), deadline).await?))
     }
 
-    fn decode(bytes: &[u8]) -> Result<Cursor, CallError> {
-        let parse = || {
-            let (start, ad_id) = bytes.split_first_chunk::<8>()?;
-            Some(Cursor { ad_id: String::from_utf8(ad_id.to_vec()).ok()?, start_ms: i64::from_le_bytes(*start) })
-        };
-        parse().ok_or_else(|| {
-            CallError::field(ErrorReason::PageTokenInvalid, "page_token", "this is no token of this service")
-        })
+    async fn subscribe(
+        &self,
+        request: Request<wire::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let deadline = client_deadline(request.metadata());
+        let subscription = subscribe::subscribe(&self.shared, request.into_inner(), deadline).await?;
+        Ok(Response::new(Statuses(subscription)))
     }
-}
 
-/// The ads with the most of a metric over a range of time.
-pub(crate) async fn list_top_ads(
-    shared: &Arc<Shared>,
-    request: wire::ListTopAdsRequest,
-    deadline: Instant,
-) -> Result<wire::ListTopAdsResponse, CallError> {
-    let range = check::range_of_minutes(request.start_ms, request.end_ms)?;
-    let order_by = check::metric(&request.order_by)?;
-    let limit = check::limit(request.limit)?;
-    let unique_users_known = check::one_window(range).is_some();
-    if order_by == Metric::UniqueUsers && !unique_users_known {
-        let message =
-            "unique users do not add up over windows; the range must be one minute, five minutes, hour or day";
-        return Err(CallError::field(ErrorReason::UniqueUsersNeedOneWindow, "order_by", message));
+    async fn stream_corrections(
+        &self,
+        request: Request<wire::StreamCorrectionsRequest>,
+    ) -> Result<Response<Self::StreamCorrectionsStream>, Status> {
+        let deadline = client_deadline(request.metadata());
+        let subscription = corrections::stream_corrections(&self.shared, request.into_inner(), deadline).await?;
+        Ok(Response::new(Statuses(subscription)))
     }
-    let snapshot = shared.snapshot(request.read.as_ref(), deadline).await?;
-    let answer = shared.read(deadline, move |shared| {
-        let top = snapshot.top(range.start_ms, range.end_ms, order_by, limit, Some(deadline))?;
-        let top_ad = |(ad_id, metrics): (Arc<str>, _)| wire::TopAd {
-            ad_id: ad_id.to_string(),
-            metrics: Some(to_wire::metrics(&metrics)),
-            unique_users_known,
-        };
-        let ads = top.into_iter().map(top_ad).collect();
-        Ok(wire::ListTopAdsResponse { snapshot: Some(shared.wire_snapshot(&snapshot)), ads })
-    });
-    answer.await
+
+    async fn explain_count(
+        &self,
+        request: Request<wire::ExplainCountRequest>,
+    ) -> Result<Response<wire::ExplainCountResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        Ok(Response::new(explain::explain_count(&self.shared, request.into_inner(), deadline).await?))
+    }
+
+    async fn list_quarantined(
+        &self,
+        request: Request<wire::ListSetAsideRequest>,
+    ) -> Result<Response<wire::ListSetAsideResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        Ok(Response::new(set_aside::list(&self.shared, false, request.into_inner(), deadline).await?))
+    }
+
+    async fn list_parked(
+        &self,
+        request: Request<wire::ListSetAsideRequest>,
+    ) -> Result<Response<wire::ListSetAsideResponse>, Status> {
+        let deadline = deadline(request.metadata());
+        Ok(Response::new(set_aside::list(&self.shared, true, request.into_inner(), deadline).await?))
+    }
+
+    async fn get_status(
+        &self,
+        _request: Request<wire::GetStatusRequest>,
+    ) -> Result<Response<wire::GetStatusResponse>, Status> {
+        Ok(Response::new(status::get_status(&self.shared)?))
+    }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod http;
+
 use std::fs::File;
 use std::io::Write as _;
 use std::time::Duration;
@@ -11,7 +13,7 @@ use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::engine::{History, Settings};
 use recount_proto::v1::counts_service_client::CountsServiceClient;
 use recount_proto::v1::{self as wire, GetStatusResponse};
-use recount_server::grpc::Bounds;
+use recount_server::api::Bounds;
 use recount_server::lineage::Lineage;
 use recount_server::server::{self, Ready, ServerError, ServerSettings};
 use tokio::sync::oneshot;
@@ -40,6 +42,7 @@ pub fn verdict(click_id: &str, decision: &str, at_ms: i64) -> String {
 pub struct Service {
     pub client: CountsServiceClient<Channel>,
     pub addr: std::net::SocketAddr,
+    pub http: http::Http,
     pub lineage: Lineage,
     file: File,
     pub path: std::path::PathBuf,
@@ -63,6 +66,7 @@ pub fn settings() -> ServerSettings {
         engine,
         epoch_interval: Duration::from_millis(20),
         grpc_addr: "127.0.0.1:0".parse().unwrap(),
+        http_addr: "127.0.0.1:0".parse().unwrap(),
         concurrent_streams: 64,
         bounds: bounds(),
         drain: Duration::from_secs(2),
@@ -84,9 +88,9 @@ impl Service {
         let run = tokio::spawn(server::run(settings, source, |at| ready.send(at).unwrap(), async {
             let _ = stopped.await;
         }));
-        let Ok(Ready { grpc: addr }) = is_ready.await else { panic!("{:?}", run.await) };
+        let Ok(Ready { grpc: addr, http }) = is_ready.await else { panic!("{:?}", run.await) };
         let client = CountsServiceClient::connect(format!("http://{addr}")).await.unwrap();
-        Service { client, addr, lineage, file, path, _dir: dir, stop, run }
+        Service { client, addr, http: http::Http { addr: http }, lineage, file, path, _dir: dir, stop, run }
     }
 
     /// Appends lines and waits until their records are in a complete epoch.

@@ -10,11 +10,11 @@ use recount_dataflow::domain::window::Granularity;
 use tokio::runtime::Builder;
 
 use self::at::ReadAtArgs;
-pub(super) use self::at::parse_time;
 use self::client::Client;
 use super::replay::parse_granularity;
 use super::settings::given;
 use super::{CliError, Global, logging};
+use crate::convert::time::parse_time;
 use crate::convert::wire;
 
 /// What to ask.

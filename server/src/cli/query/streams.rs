@@ -1,7 +1,5 @@
 //! Questions whose answers go on.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use tonic::Request;
 
 use super::client::{Client, print, print_json, refused};
@@ -9,7 +7,7 @@ use super::reads::revisions_table;
 use super::{CorrectionsArgs, WatchArgs, wire_granularity};
 use crate::cli::CliError;
 use crate::cli::table::{grouped, time};
-use crate::convert::wire;
+use crate::convert::{base64, wire};
 
 /// `query corrections`.
 pub(super) async fn corrections(mut client: Client, args: &CorrectionsArgs, json: bool) -> Result<(), CliError> {
@@ -31,9 +29,8 @@ pub(super) async fn corrections(mut client: Client, args: &CorrectionsArgs, json
 pub(super) async fn watch(mut client: Client, args: WatchArgs, json: bool) -> Result<(), CliError> {
     let resume_token = match &args.resume {
         None => Vec::new(),
-        Some(token) => BASE64
-            .decode(token)
-            .map_err(|_| CliError::usage("--resume is no token; pass on what `--json` showed as resume_token"))?,
+        Some(token) => base64::decode(token)
+            .ok_or_else(|| CliError::usage("--resume is no token; pass on what `--json` showed as resume_token"))?,
     };
     let request = wire::SubscribeRequest {
         ad_ids: args.ads,

@@ -58,8 +58,9 @@ impl Token {
         bytes
     }
 
-    /// Reads a token and refuses it where it is damaged, of another kind, of another store, or of another request.
-    pub(crate) fn decode(bytes: &[u8], kind: TokenKind, lineage: u64, request: u64) -> Result<Token, CallError> {
+    /// Reads a token and refuses it where it is damaged, of another kind or of another store.
+    /// Whose request it belongs to is checked apart, since a token may carry its request.
+    pub(crate) fn decode(bytes: &[u8], kind: TokenKind, lineage: u64) -> Result<Token, CallError> {
         let (reason, field) = kind.invalid();
         let refuse = |message: &str| Err(CallError::field(reason, field, message));
         let Some((content, checksum)) = bytes.split_last_chunk::<8>() else {
@@ -75,16 +76,22 @@ impl Token {
             let at = 2 + index * 8;
             u64::from_le_bytes(content[at..at + 8].try_into().expect("a word has 8 bytes"))
         };
-        let token =
-            Token { kind, lineage: word(0), epoch: word(1), request: word(2), cursor: content[HEAD_BYTES..].into() };
+        let cursor = content[HEAD_BYTES..].into();
+        let token = Token { kind, lineage: word(0), epoch: word(1), request: word(2), cursor };
         if token.lineage != lineage {
             let message = "the token was given by another run of the service, whose epochs were others; begin anew";
             return Err(CallError::field(ErrorReason::LineageChanged, field, message));
         }
-        if token.request != request {
-            return refuse("the token belongs to a request with other parameters");
-        }
         Ok(token)
+    }
+
+    /// Refuses the token where it belongs to another request.
+    pub(crate) fn check_request(&self, request: u64) -> Result<(), CallError> {
+        if self.request == request {
+            return Ok(());
+        }
+        let (reason, field) = self.kind.invalid();
+        Err(CallError::field(reason, field, "the token belongs to a request with other parameters"))
     }
 }
 
@@ -106,7 +113,7 @@ pub(crate) fn encode_positions(lineage: u64, positions: &[(u16, u64)]) -> Vec<u8
 
 /// The positions of an ingest token.
 pub(crate) fn decode_positions(bytes: &[u8], lineage: u64) -> Result<Vec<(u16, u64)>, CallError> {
-    let token = Token::decode(bytes, TokenKind::Ingest, lineage, 0)?;
+    let token = Token::decode(bytes, TokenKind::Ingest, lineage)?;
     let (entries, rest) = token.cursor.as_chunks::<10>();
     if !rest.is_empty() {
         let (reason, field) = TokenKind::Ingest.invalid();
@@ -129,13 +136,14 @@ mod tests {
     }
 
     fn reason(bytes: &[u8], kind: TokenKind, lineage: u64, request: u64) -> ErrorReason {
-        Token::decode(bytes, kind, lineage, request).expect_err("it must be refused").reason
+        let token = Token::decode(bytes, kind, lineage);
+        token.and_then(|token| token.check_request(request)).expect_err("it must be refused").reason
     }
 
     #[test]
     fn a_token_comes_back_as_it_was() {
         let bytes = token().encode();
-        assert_eq!(Token::decode(&bytes, TokenKind::Counts, 7, 9), Ok(token()));
+        assert_eq!(Token::decode(&bytes, TokenKind::Counts, 7), Ok(token()));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_stream::Stream;
-use tonic::Status;
 
 use super::errors::CallError;
 
@@ -97,7 +96,7 @@ impl<T> Outlet<T> {
 }
 
 impl<T> Stream for Subscription<T> {
-    type Item = Result<T, Status>;
+    type Item = Result<T, CallError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(message) = std::task::ready!(self.messages.poll_recv(context)) {
@@ -105,8 +104,8 @@ impl<T> Stream for Subscription<T> {
         }
         // The sender has ended. It leaves its last word before it drops the messages' end, unless it panicked.
         match self.last_word.take().map(|mut heard| heard.try_recv()) {
-            Some(Ok(Some(error))) => Poll::Ready(Some(Err(error.into()))),
-            Some(Err(_)) => Poll::Ready(Some(Err(CallError::bug().into()))),
+            Some(Ok(Some(error))) => Poll::Ready(Some(Err(error))),
+            Some(Err(_)) => Poll::Ready(Some(Err(CallError::bug()))),
             Some(Ok(None)) | None => Poll::Ready(None),
         }
     }
@@ -120,7 +119,7 @@ mod tests {
     use tokio_stream::StreamExt as _;
 
     use super::*;
-    use crate::grpc::errors::ErrorReason;
+    use crate::api::errors::ErrorReason;
 
     type Pair = (Outlet<u32>, oneshot::Sender<Option<CallError>>, Subscription<u32>, watch::Sender<bool>);
 
@@ -142,8 +141,8 @@ mod tests {
         drop(outlet);
         assert_eq!(subscription.next().await.map(Result::ok), Some(Some(1)));
         assert_eq!(subscription.next().await.map(Result::ok), Some(Some(2)));
-        let status = subscription.next().await.and_then(Result::err).expect("the last word");
-        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        let error = subscription.next().await.and_then(Result::err).expect("the last word");
+        assert_eq!(error.reason, ErrorReason::SlowSubscriber);
         assert!(subscription.next().await.is_none());
     }
 
@@ -160,8 +159,8 @@ mod tests {
     async fn a_sender_that_ends_without_a_word_is_an_error() {
         let (outlet, last_word, mut subscription, _down) = pair(1);
         drop((last_word, outlet));
-        let status = subscription.next().await.and_then(Result::err).expect("the stream did not end by itself");
-        assert_eq!(status.code(), tonic::Code::Internal);
+        let error = subscription.next().await.and_then(Result::err).expect("the stream did not end by itself");
+        assert_eq!(error.reason, ErrorReason::Internal);
     }
 
     #[tokio::test]

@@ -52,20 +52,25 @@ pub(crate) async fn list(
 }
 
 impl Listing {
-    fn check(shared: &Shared, parked: bool, request: wire::ListSetAsideRequest) -> Result<Listing, CallError> {
+    fn check(shared: &Shared, parked: bool, mut request: wire::ListSetAsideRequest) -> Result<Listing, CallError> {
         let records = check::page_rows(request.page_size)?;
-        let identity = fingerprint(format!("{parked}/{}", request.reason).as_bytes());
         let (epoch, after) = if request.page_token.is_empty() {
             (shared.reader.readable().upper - 1, 0)
         } else {
-            let token = Token::decode(&request.page_token, TokenKind::SetAside, shared.lineage.number(), identity)?;
-            let after = token.cursor.as_slice().try_into().map(u64::from_le_bytes).map_err(|_| {
+            let token = Token::decode(&request.page_token, TokenKind::SetAside, shared.lineage.number())?;
+            let (after, reason) = decode_cursor(&token.cursor).ok_or_else(|| {
                 CallError::field(ErrorReason::PageTokenInvalid, "page_token", "this is no token of this service")
             })?;
+            // What the request of a page leaves out is as in the first page's.
+            if request.reason.is_empty() {
+                request.reason = reason;
+            }
+            token.check_request(identity(parked, &request.reason))?;
             (token.epoch, after)
         };
+        let request_id = identity(parked, &request.reason);
         let reason = (!request.reason.is_empty()).then_some(request.reason);
-        Ok(Listing { parked, reason, records, request: identity, epoch, after })
+        Ok(Listing { parked, reason, records, request: request_id, epoch, after })
     }
 
     fn page(&self, shared: &Shared) -> wire::ListSetAsideResponse {
@@ -126,8 +131,19 @@ impl Listing {
     }
 
     fn token(&self, shared: &Shared, after: u64) -> Vec<u8> {
-        let cursor = after.to_le_bytes().to_vec();
+        let cursor = [&after.to_le_bytes(), self.reason.as_deref().unwrap_or_default().as_bytes()].concat();
         let (lineage, epoch) = (shared.lineage.number(), self.epoch);
         Token { kind: TokenKind::SetAside, lineage, epoch, request: self.request, cursor }.encode()
     }
+}
+
+/// The identity of a listing in its page tokens.
+fn identity(parked: bool, reason: &str) -> u64 {
+    fingerprint(format!("{parked}/{reason}").as_bytes())
+}
+
+/// Where a page begins, and the reason that its listing is narrowed to.
+fn decode_cursor(cursor: &[u8]) -> Option<(u64, String)> {
+    let (after, reason) = cursor.split_first_chunk::<8>()?;
+    Some((u64::from_le_bytes(*after), String::from_utf8(reason.to_vec()).ok()?))
 }

@@ -8,8 +8,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use prost::Message as _;
 use recount_dataflow::domain::validate::TIME_END_MS;
 use recount_dataflow::domain::window::Granularity;
@@ -23,7 +21,7 @@ use super::check;
 use super::errors::{CallError, ErrorReason};
 use super::outlet::{Closed, Outlet, Subscription, outlet};
 use super::token::{Token, TokenKind, fingerprint};
-use crate::convert::{to_wire, wire};
+use crate::convert::{base64, to_wire, wire};
 use crate::limits::STREAM_MESSAGE_BYTES;
 
 /// What is subscribed to.
@@ -105,7 +103,8 @@ pub(crate) fn subscriber_permit(shared: &Shared) -> Result<OwnedSemaphorePermit,
 
 /// The epoch of a resume token, refused where its changes have left the history.
 fn resume(shared: &Shared, topic: &Topic, token: &[u8]) -> Result<u64, CallError> {
-    let token = Token::decode(token, TokenKind::Resume, shared.lineage.number(), topic.request)?;
+    let token = Token::decode(token, TokenKind::Resume, shared.lineage.number())?;
+    token.check_request(topic.request)?;
     let readable = shared.reader.readable();
     if token.epoch < readable.since {
         let message = format!(
@@ -224,7 +223,7 @@ impl Subscriber {
     /// Adds the token with which the subscriber can go on, where there is one.
     fn with_token(&self, error: CallError) -> CallError {
         match self.sent {
-            Some(epoch) => error.with("resume_token", BASE64.encode(self.token(epoch))).with("epoch", epoch),
+            Some(epoch) => error.with("resume_token", base64::encode(&self.token(epoch))).with("epoch", epoch),
             None => error,
         }
     }

@@ -1,0 +1,66 @@
+//! The engine's numbers, read from its newest complete epoch.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use recount_dataflow::domain::ledger::Totals;
+use recount_dataflow::domain::validate::Reason;
+use recount_dataflow::read::Snapshot;
+
+use super::write::Writer;
+use crate::api::Shared;
+
+/// Reads the engine when it is asked.
+#[derive(Debug)]
+pub(super) struct EngineCollector {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Collector for EngineCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer::new(encoder);
+        if let Ok(snapshot) = self.shared.reader.snapshot(None) {
+            records(&mut writer, snapshot.totals())?;
+            epochs(&mut writer, &snapshot)?;
+        }
+        let bounds = &self.shared.bounds;
+        let reads = bounds.concurrent_reads - self.shared.reads.available_permits();
+        writer.gauge("reads", "Reads that run on a thread of their own", reads as u64)?;
+        let subscribers = bounds.subscribers - self.shared.subscribers.available_permits();
+        writer.gauge("subscribers", "Subscriptions that are open", subscribers as u64)
+    }
+}
+
+/// What became of every record.
+fn records(writer: &mut Writer<'_>, totals: &Totals) -> fmt::Result {
+    let parked = |reason| totals.parked.get(&reason).copied().unwrap_or_default();
+    let outcomes = [
+        ([("kind", "click"), ("outcome", "received")], totals.received),
+        ([("kind", "click"), ("outcome", "parked")], parked(Reason::Late)),
+        ([("kind", "verdict"), ("outcome", "received")], totals.verdicts),
+        ([("kind", "verdict"), ("outcome", "parked")], parked(Reason::VerdictLate)),
+        ([("kind", "unknown"), ("outcome", "quarantined")], totals.quarantined_total()),
+    ];
+    writer.counters("records", "Records that came in, by what became of them", outcomes)?;
+    let quarantined = totals.quarantined.iter().map(|(reason, &records)| ([("reason", reason.as_str())], records));
+    writer.counters("quarantined_records", "Records that break a rule, by the rule", quarantined)?;
+    let conflicting = totals.conflicting_copies;
+    writer.counter("conflicting_copies", "Copies of a click that differ in ad, user or price", conflicting)?;
+    let unknown = totals.unknown_fields;
+    writer.counter("unknown_fields", "Fields that no version of the contract names", unknown)
+}
+
+/// How far the engine is, and how far behind the world.
+fn epochs(writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
+    writer.gauge("epoch", "The newest complete epoch", snapshot.as_of())?;
+    writer.gauge("epoch_since", "The oldest epoch that can be read", snapshot.readable().since)?;
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let age = |since_ms: i64| (now_ms - since_ms) as f64 / 1_000.0;
+    let event = snapshot.watermark_ms().map(|watermark_ms| ([("clock", "event")], age(watermark_ms)));
+    let wall = (snapshot.wall_ms() > 0).then(|| ([("clock", "wall")], age(snapshot.wall_ms())));
+    let help = "Time since the newest complete epoch was closed, and since its watermark";
+    writer.seconds("freshness", help, [event, wall].into_iter().flatten())
+}

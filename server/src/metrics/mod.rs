@@ -1,0 +1,57 @@
+//! What the service counts and measures, as Prometheus takes it.
+//!
+//! Nothing here costs a record any time: the engine's numbers are read from its newest snapshot when somebody asks. Labels have
+//! few values: a kind, a stable reason, a name of ours.
+
+mod engine;
+mod ingest;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+
+use self::engine::EngineCollector;
+use self::ingest::IngestCollector;
+pub(crate) use self::ingest::IngestMetrics;
+use crate::api::Shared;
+use crate::api::ingest::Ingest;
+
+/// Everything that is measured.
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Over the service's own state.
+    pub(crate) fn new(shared: Arc<Shared>, ingest: Option<Arc<Ingest>>) -> Metrics {
+        let mut registry = Registry::with_prefix("recount");
+        registry.register_collector(Box::new(EngineCollector { shared }));
+        if let Some(ingest) = ingest {
+            ingest.metrics.register(&mut registry);
+            registry.register_collector(Box::new(IngestCollector { ingest }));
+        }
+        Metrics { registry }
+    }
+
+    /// All metrics in the OpenMetrics text format.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes all that is written");
+        text
+    }
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("lineage", &self.lineage).finish_non_exhaustive()
+    }
+}

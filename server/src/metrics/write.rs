@@ -1,0 +1,71 @@
+//! Writes values that were read a moment ago.
+
+use std::fmt;
+
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+/// A label: its name and its value.
+pub(super) type Label<'a> = (&'static str, &'a str);
+
+/// Writes one family after the other.
+pub(super) struct Writer<'a> {
+    encoder: DescriptorEncoder<'a>,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Self {
+        Writer { encoder }
+    }
+
+    /// A number that only grows.
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        ConstCounter::new(value).encode(encoder)
+    }
+
+    /// Numbers that only grow, by label.
+    pub(super) fn counters<'b, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([Label<'b>; N], u64)>,
+    ) -> fmt::Result {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// A number that goes up and down.
+    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        ConstGauge::new(value as i64).encode(encoder)
+    }
+
+    /// Seconds, by label.
+    pub(super) fn seconds<'b, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([Label<'b>; N], f64)>,
+    ) -> fmt::Result {
+        let mut family = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// A distribution that was counted elsewhere: pairs of an upper bound and how many it alone holds.
+    pub(super) fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
+        let unit = Some(&Unit::Seconds);
+        let mut encoder = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+    }
+}
