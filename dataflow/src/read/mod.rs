@@ -6,6 +6,7 @@ mod explain;
 mod of_ad;
 mod reader;
 mod rows;
+mod sizes;
 mod snapshot;
 mod sums;
 mod top;
@@ -14,6 +15,7 @@ pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowC
 pub use digest::Digest;
 pub use reader::Reader;
 pub use rows::Ad;
+pub use sizes::ArrangementSize;
 pub use snapshot::Snapshot;
 
 pub(crate) use reader::Shared;

@@ -8,27 +8,35 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 
 use bytemuck::{Pod, Zeroable};
+use memmap2::{MmapMut, MmapOptions};
 
 /// Alignment of blocks and of the sections inside them, in bytes.
 pub(crate) const ALIGNMENT: usize = 64;
 /// What the pool may always hold back, in bytes.
 const FREE_BYTES_MIN: usize = 64 << 20;
 
-/// A cache line: what gives a block its alignment.
+/// A cache line: what gives a block on the heap its alignment.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 struct Line([u8; ALIGNMENT]);
 
-/// A fixed number of bytes, aligned to [`ALIGNMENT`]. Contents are whatever the last owner left.
+/// A number of bytes, aligned to [`ALIGNMENT`]. Contents are whatever the last owner left.
 pub(crate) struct Block {
-    lines: Vec<Line>,
-    pooled: bool,
+    memory: Memory,
+}
+
+/// Where a block's bytes are.
+enum Memory {
+    /// On the heap: of a size that will not be asked for again.
+    Heap(Vec<Line>),
+    /// Whole pages from the system, which go back to it as soon as the pool lets go of them. `None` once the pool has them.
+    Pages(Option<MmapMut>),
 }
 
 /// The free blocks, and how much is in use. Sizes are few: one for each kind of record.
 struct Pool {
-    /// By size, in lines.
-    free: BTreeMap<usize, Vec<Vec<Line>>>,
+    /// By length.
+    free: BTreeMap<usize, Vec<MmapMut>>,
     free_bytes: usize,
     used_bytes: usize,
 }
@@ -38,33 +46,46 @@ static POOL: Mutex<Pool> = Mutex::new(Pool { free: BTreeMap::new(), free_bytes: 
 impl Block {
     /// A block of at least `bytes` bytes, of a size that will not be asked for again.
     pub(crate) fn new(bytes: usize) -> Self {
-        Block { lines: vec![Line::zeroed(); bytes.div_ceil(ALIGNMENT)], pooled: false }
+        Block { memory: Memory::Heap(vec![Line::zeroed(); bytes.div_ceil(ALIGNMENT)]) }
     }
 
     /// A block of at least `bytes` bytes, of a size that many blocks have.
+    ///
+    /// # Panics
+    /// Where the system has no memory left, as any allocation does.
     pub(crate) fn recycled(bytes: usize) -> Self {
-        let count = bytes.div_ceil(ALIGNMENT);
-        let recycled = Pool::lock().take(count);
-        Block { lines: recycled.unwrap_or_else(|| vec![Line::zeroed(); count]), pooled: true }
+        let recycled = Pool::lock().take(bytes);
+        // All of it will be written: touching it at once costs half of touching it page by page.
+        let fresh = || MmapOptions::new().len(bytes).populate().map_anon();
+        let fresh = || fresh().unwrap_or_else(|cause| panic!("{bytes} bytes of memory: {cause}"));
+        Block { memory: Memory::Pages(Some(recycled.unwrap_or_else(fresh))) }
     }
 
     /// The bytes.
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.lines)
+        match &self.memory {
+            Memory::Heap(lines) => bytemuck::cast_slice(lines),
+            Memory::Pages(pages) => pages.as_ref().expect("a block has its pages until it is dropped"),
+        }
     }
 
     /// The bytes, to write.
     #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.lines)
+        match &mut self.memory {
+            Memory::Heap(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Pages(pages) => pages.as_mut().expect("a block has its pages until it is dropped"),
+        }
     }
 }
 
 impl Drop for Block {
     fn drop(&mut self) {
-        if self.pooled {
-            Pool::lock().put(std::mem::take(&mut self.lines));
+        if let Memory::Pages(pages) = &mut self.memory {
+            // What the pool does not want is unmapped outside of its lock.
+            let surplus = pages.take().and_then(|pages| Pool::lock().put(pages));
+            drop(surplus);
         }
     }
 }
@@ -74,21 +95,24 @@ impl Pool {
         POOL.lock().expect("nothing panics while it holds the pool")
     }
 
-    fn take(&mut self, count: usize) -> Option<Vec<Line>> {
-        self.used_bytes += count * ALIGNMENT;
-        let lines = self.free.get_mut(&count)?.pop()?;
-        self.free_bytes -= count * ALIGNMENT;
-        Some(lines)
+    fn take(&mut self, bytes: usize) -> Option<MmapMut> {
+        self.used_bytes += bytes;
+        let pages = self.free.get_mut(&bytes)?.pop()?;
+        self.free_bytes -= bytes;
+        Some(pages)
     }
 
-    /// Takes a block back. Large merges free at once more than the small ones after them use: what is beyond a share is let go.
-    fn put(&mut self, lines: Vec<Line>) {
-        let bytes = lines.len() * ALIGNMENT;
+    /// Takes a block back, and returns it where it holds enough: large merges free at once more than the small ones after them
+    /// use.
+    fn put(&mut self, pages: MmapMut) -> Option<MmapMut> {
+        let bytes = pages.len();
         self.used_bytes -= bytes;
-        if self.free_bytes + bytes <= FREE_BYTES_MIN.max(self.used_bytes / 2) {
-            self.free_bytes += bytes;
-            self.free.entry(lines.len()).or_default().push(lines);
+        if FREE_BYTES_MIN.max(self.used_bytes / 2) < self.free_bytes + bytes {
+            return Some(pages);
         }
+        self.free_bytes += bytes;
+        self.free.entry(bytes).or_default().push(pages);
+        None
     }
 }
 

@@ -111,6 +111,14 @@ impl<R: Record> Chunk<R> {
         self.layout.bytes
     }
 
+    /// The bytes that it holds in memory.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        match &self.bytes {
+            Bytes::Owned(block) => block.bytes().len(),
+            Bytes::Mapped { .. } => 0,
+        }
+    }
+
     /// The chunk as a file holds it.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes()[..self.layout.bytes]

@@ -77,6 +77,11 @@ impl<R: Record> Run<R> {
         self.chunks.iter().map(|chunk| chunk.byte_len()).sum()
     }
 
+    /// The bytes that its chunks hold in memory.
+    pub(crate) fn resident_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.resident_bytes()).sum()
+    }
+
     /// Every record, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> {
         self.slices().flatten()
