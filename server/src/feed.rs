@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use recount_connectors::{FileSource, Next, SourceError, Stopper};
+use recount_connectors::{Next, Source, SourceError, Stopper};
 use recount_dataflow::engine::{Engine, EngineError};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -35,7 +35,7 @@ impl Feed {
     ///
     /// # Errors
     /// Where the thread can not be started.
-    pub(crate) fn start(engine: Engine, source: FileSource, epoch_interval: Duration) -> io::Result<Feed> {
+    pub(crate) fn start(engine: Engine, source: Box<dyn Source>, epoch_interval: Duration) -> io::Result<Feed> {
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let stopper = source.stopper();
@@ -68,7 +68,7 @@ impl Feed {
 
 fn feed(
     mut engine: Engine,
-    mut source: FileSource,
+    mut source: Box<dyn Source>,
     epoch_interval: Duration,
     stopped: &mpsc::Receiver<()>,
 ) -> Result<(), FeedError> {
@@ -81,7 +81,7 @@ fn feed(
             Next::End => {
                 let epoch = engine.close_epoch(Some(wall_ms()))?;
                 engine.drain()?;
-                tracing::info!(epoch, "all files are read; what they hold stays readable");
+                tracing::info!(epoch, "the source has come to its end; what it held stays readable");
                 // Nothing is ever sent: this ends when the other end is dropped.
                 let _ = stopped.recv();
                 break;

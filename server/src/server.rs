@@ -2,23 +2,28 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recount_connectors::FileSource;
+use recount_connectors::log::{Log, LogFailure};
+use recount_connectors::{FileSource, Source};
 use recount_dataflow::engine::{Engine, EngineError, Settings};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::api::ingest::Ingest;
 use crate::api::{Bounds, Shared};
 use crate::evidence::Evidence;
 use crate::feed::Feed;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
+use crate::store::Store;
+pub use crate::store::{StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
 
@@ -43,6 +48,14 @@ pub struct ServerSettings {
     pub lineage: Lineage,
 }
 
+/// Where records come from.
+pub enum Input {
+    /// Files, read at every start.
+    Files(FileSource),
+    /// Clients, whose events are kept in a data directory.
+    Store(StoreSettings),
+}
+
 /// The service answers from now on.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
@@ -58,6 +71,12 @@ pub enum ServerError {
     /// The engine could not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The data directory can not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log failed. What was acknowledged is safe.
+    #[error("the log has failed: {0}")]
+    Log(Arc<LogFailure>),
     /// Feeding failed.
     #[error(transparent)]
     Feed(#[from] FeedError),
@@ -77,30 +96,40 @@ pub enum ServerError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Runs the service over a source until `shutdown` completes. `ready` is called once, when the first call can be answered.
+/// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
-/// It starts the engine, the feed, the watcher and the listeners. It ends the listeners and all streams first, gives running
-/// calls the drain time, and stops the feed, the engine and the watcher when nobody reads any more.
+/// It takes the addresses and the data directory, then starts the engine, the feed, the watcher and the listeners. It ends the
+/// listeners and all streams first, gives running calls the drain time, closes the log, which nobody appends to any more, and
+/// stops the feed, the engine and the watcher when nobody reads any more.
 ///
 /// # Errors
 /// Where something could not start, or failed on the way.
 pub async fn run(
     settings: ServerSettings,
-    source: FileSource,
+    input: Input,
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    // The addresses first: they are the only things here that other programs can hold.
+    let ServerSettings { mut engine, mut lineage, .. } = settings;
     let (grpc_listener, grpc) = bind(settings.grpc_addr).await?;
     let (http_listener, http) = bind(settings.http_addr).await?;
-    let engine = Engine::start(settings.engine, source.streams())?;
-    let (reader, evidence) = (engine.reader(), Evidence::new(source.raw_store()));
+    let (source, store): (Box<dyn Source>, Option<Store>) = match input {
+        Input::Files(files) => (Box::new(files), None),
+        Input::Store(store_settings) => {
+            let store = blocking(move || Store::open(&store_settings, engine.rules)).await?;
+            (engine.key, lineage) = (store.dir.hash_key(), store.lineage());
+            (Box::new(store.source()?), Some(store))
+        }
+    };
+    let ingest = store.as_ref().map(|store| Ingest::new(store.log.clone(), engine.rules, lineage));
+    let evidence = Evidence::new(source.raw_store());
+    let engine = Engine::start(engine, source.streams())?;
+    let reader = engine.reader();
     let mut feed = Feed::start(engine, source, settings.epoch_interval).map_err(ServerError::Thread)?;
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
     let (down, is_down) = watch::channel(false);
-    let shared = Shared::new(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
-    let ingest: Option<Arc<crate::api::ingest::Ingest>> = None;
+    let shared = Shared::new(reader, lineage, evidence, settings.bounds, progress, is_down.clone());
     let metrics = Arc::new(Metrics::new(shared.clone(), ingest.clone()));
     let streams = settings.concurrent_streams;
     let http_router = http::router(shared.clone(), metrics, ingest.clone());
@@ -109,9 +138,15 @@ pub async fn run(
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });
 
+    // The directory is held until nothing writes any more: its lock goes with it.
+    let (dir, log, mut log_failure) = match store {
+        Some(Store { dir, log, failure }) => (Some(dir), Some(log), Some(failure)),
+        None => (None, None, None),
+    };
     let ended = tokio::select! {
         () = shutdown => Ok(()),
         error = feed.failed() => Err(ServerError::from(error)),
+        failure = failed(&mut log_failure) => Err(ServerError::Log(failure)),
         end = &mut grpc_serving => Err(end.expect("serving does not panic").err().map_or_else(
             || unreachable!("the listener goes on until it is told to end"),
             ServerError::from,
@@ -123,12 +158,33 @@ pub async fn run(
     let drained_by = Instant::now() + settings.drain;
     drain(grpc_serving, drained_by).await;
     drain(http_serving, drained_by).await;
-    let stopping = tokio::task::spawn_blocking(move || {
+    blocking(move || {
+        // Who still holds the log was broken off above, and lets go of it in a moment.
+        log.and_then(Arc::into_inner).map(Log::close);
         feed.stop();
         watcher.stop();
-    });
-    stopping.await.expect("stopping only joins threads");
+        drop(dir);
+    })
+    .await;
     ended
+}
+
+/// Runs what blocks on a thread for that.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|failure| resume_unwind(failure.into_panic()))
+}
+
+/// Waits until the log fails, which is for ever where there is none.
+async fn failed(failure: &mut Option<oneshot::Receiver<Arc<LogFailure>>>) -> Arc<LogFailure> {
+    match failure {
+        Some(failure) => match failure.await {
+            Ok(failure) => failure,
+            // It ends without a word where it is closed, which is after this was of interest.
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
 }
 
 async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
