@@ -84,7 +84,7 @@ impl FactFile {
             while let Some(name) = names.next_if(|name| name.record < start) {
                 ads.push((name.ad, name.ad_id));
             }
-            Batch { stream: 0, facts, broken: Vec::new(), ads, unknown_fields: 0, raw: Arc::new(NoBytes) }
+            Batch { stream: 0, facts, broken: Vec::new(), ads, unknown_fields: Vec::new(), raw: Arc::new(NoBytes) }
         })
     }
 

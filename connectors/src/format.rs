@@ -46,7 +46,7 @@ pub(crate) fn push_decoded(
 ) {
     let event: Event<'_> = match decoded {
         Ok(Decoded { event, unknown_fields }) => {
-            builder.add_unknown_fields(unknown_fields);
+            builder.add_unknown_fields(offset, unknown_fields);
             match event {
                 Some(event) => event,
                 None => {

@@ -98,7 +98,7 @@ impl Ahead {
             }
             (false, _) => {
                 // The names of its ads go along with the records that are left.
-                self.batch = Some(Batch { ads: batch.ads, unknown_fields: batch.unknown_fields, ..rest });
+                self.batch = Some(Batch { ads: batch.ads, ..rest });
                 Next::End
             }
         }

@@ -16,7 +16,7 @@ use timely::dataflow::operators::core::input::Handle;
 use timely::dataflow::{Scope, Stream};
 
 use crate::domain::fact::Fact;
-use crate::operators::context::Context;
+use crate::operators::context::{Context, Start};
 use crate::operators::counts::{Publish, counts};
 use crate::operators::packet::Packet;
 use crate::operators::records::{RowUpdate, UniqueUpdate, VisitUpdate};
@@ -31,11 +31,16 @@ type Users<'s> = Stream<'s, u64, Packet<UniqueUpdate>>;
 /// Where a worker's facts go in, an epoch after the other.
 pub(crate) type FactInput = Handle<u64, CapacityContainerBuilder<Packet<Fact>>>;
 
-/// Builds a worker's part of the graph.
-pub(crate) fn build(scope: Scope<'_, u64>, context: &Rc<Context>, publisher: impl Publish + 'static) -> FactInput {
+/// Builds a worker's part of the graph, which goes on from `start`.
+pub(crate) fn build(
+    scope: Scope<'_, u64>,
+    start: Start,
+    context: &Rc<Context>,
+    publisher: impl Publish + 'static,
+) -> FactInput {
     let (input, facts): (FactInput, Facts<'_>) = scope.new_input();
-    let (rows, visits): (Rows<'_>, Visits<'_>) = resolve(facts, context);
-    let users: Users<'_> = uniques(visits, context);
-    counts(rows, users, context, publisher);
+    let (rows, visits): (Rows<'_>, Visits<'_>) = resolve(facts, start.state.ledger.clone(), context);
+    let users: Users<'_> = uniques(visits, start.state.visits.clone(), context);
+    counts(rows, users, start, context, publisher);
     input
 }

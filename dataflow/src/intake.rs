@@ -30,8 +30,8 @@ pub struct Batch {
     pub broken: Vec<Broken>,
     /// Ads that this intake met for the first time.
     pub ads: Vec<(Fingerprint, Box<str>)>,
-    /// Fields that no version of the contract names, over all records.
-    pub unknown_fields: u64,
+    /// Offsets of records with fields that no version of the contract names, ascending, and how many each has.
+    pub unknown_fields: Vec<(u64, u64)>,
     /// Where the records' bytes are.
     pub raw: Arc<dyn RawRecords>,
 }
@@ -53,12 +53,13 @@ impl Batch {
     pub fn split_off(&mut self, offset: u64) -> Batch {
         let facts = self.facts.partition_point(|fact| fact.position().offset < offset);
         let broken = self.broken.partition_point(|broken| broken.position.offset < offset);
+        let unknown = self.unknown_fields.partition_point(|(at, _)| *at < offset);
         Batch {
             stream: self.stream,
             facts: self.facts.split_off(facts),
             broken: self.broken.split_off(broken),
             ads: Vec::new(),
-            unknown_fields: 0,
+            unknown_fields: self.unknown_fields.split_off(unknown),
             raw: Arc::clone(&self.raw),
         }
     }
@@ -94,7 +95,7 @@ impl Intake {
     /// Starts a batch of records of one stream. `capacity` is the number of records expected.
     pub fn batch(&mut self, stream: u16, capacity: usize, raw: Arc<dyn RawRecords>) -> BatchBuilder<'_> {
         let facts = Vec::with_capacity(capacity);
-        let batch = Batch { stream, facts, broken: Vec::new(), ads: Vec::new(), unknown_fields: 0, raw };
+        let batch = Batch { stream, facts, broken: Vec::new(), ads: Vec::new(), unknown_fields: Vec::new(), raw };
         BatchBuilder { intake: self, batch }
     }
 }
@@ -134,9 +135,11 @@ impl BatchBuilder<'_> {
         self.batch.broken.push(Broken { position, violation, payload: kept.into(), payload_length });
     }
 
-    /// Counts fields that no version of the contract names.
-    pub fn add_unknown_fields(&mut self, fields: u64) {
-        self.batch.unknown_fields += fields;
+    /// Counts fields, of the record at an offset, that no version of the contract names.
+    pub fn add_unknown_fields(&mut self, offset: u64, fields: u64) {
+        if fields > 0 {
+            self.batch.unknown_fields.push((offset, fields));
+        }
     }
 
     /// The batch.

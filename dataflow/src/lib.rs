@@ -7,6 +7,7 @@
 //! [`Engine`]: engine::Engine
 //! [`Reader`]: read::Reader
 
+pub mod checkpoint;
 pub mod domain;
 pub mod engine;
 mod graph;

@@ -3,6 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::domain::fact::Position;
 
 /// A flat directory of files that are written once: a file is there whole, or it is not there.
@@ -52,6 +54,32 @@ pub trait NewFile: Send {
 pub trait Mapped: Send + Sync {
     /// The bytes.
     fn bytes(&self) -> &[u8];
+}
+
+/// Some bytes of a file, with their checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u64, u64, u32)", into = "(u64, u64, u64, u32)")]
+pub(crate) struct Place {
+    /// The number of the pack.
+    pub(crate) pack: u64,
+    /// Where they start in it.
+    pub(crate) at: u64,
+    /// How many there are.
+    pub(crate) bytes: u64,
+    /// Their CRC-32.
+    pub(crate) crc: u32,
+}
+
+impl From<(u64, u64, u64, u32)> for Place {
+    fn from((pack, at, bytes, crc): (u64, u64, u64, u32)) -> Self {
+        Place { pack, at, bytes, crc }
+    }
+}
+
+impl From<Place> for (u64, u64, u64, u32) {
+    fn from(Place { pack, at, bytes, crc }: Place) -> Self {
+        (pack, at, bytes, crc)
+    }
 }
 
 /// What is fixed of an epoch: with the log it is enough to make the epoch again.

@@ -1,6 +1,5 @@
 //! One worker's thread: shares of epochs in, complete epochs out.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -11,12 +10,10 @@ use timely::worker::Worker;
 use crate::domain::fact::Fact;
 use crate::domain::rules::Rules;
 use crate::graph;
-use crate::operators::context::{Bound, Context, Windows};
+use crate::operators::context::{Bound, Context, Start, State, Windows};
 use crate::operators::counts::{Delta, Publish};
 use crate::operators::packet::Packet;
 use crate::operators::tally::Tally;
-use crate::operators::view::View;
-use crate::trace::Run;
 use crate::trace::block::release_free;
 
 /// How long a worker with nothing to do sleeps at most; whoever gives it work wakes it.
@@ -44,44 +41,35 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn is_lost(&self) -> bool;
 
     /// Takes one worker's part of an epoch: what it brought, the state after it, and what was counted of it.
-    fn publish(&self, worker: usize, epoch: u64, delta: Delta, state: Published, tally: Tally);
-}
-
-/// One worker's newest state, as runs that nobody changes.
-pub(crate) struct Published {
-    /// Rows, overlaps, corrections; the records carry epochs, so they answer for older ones too.
-    pub(crate) view: View,
-    /// Facts; their positions tell which epoch they belong to.
-    pub(crate) ledger: Vec<Run<Fact>>,
+    fn publish(&self, worker: usize, epoch: u64, delta: Delta, state: State, tally: Tally);
 }
 
 /// Publishes a worker's epochs to its host.
 struct ToHost<H> {
     host: Arc<H>,
     index: usize,
-    context: Rc<Context>,
 }
 
 impl<H: Host> Publish for ToHost<H> {
-    fn publish(&mut self, epoch: u64, delta: Delta, view: View, tally: Tally) {
-        let state = Published { view, ledger: self.context.ledger.borrow().clone() };
+    fn publish(&mut self, epoch: u64, delta: Delta, state: State, tally: Tally) {
         self.host.publish(self.index, epoch, delta, state, tally);
     }
 }
 
-/// Runs a worker until its shares end and all its epochs are complete, or until any worker is lost.
+/// Runs a worker from `start` until its shares end and all its epochs are complete, or until any worker is lost.
 pub(crate) fn run<H: Host>(
     worker: &mut Worker,
     rules: Rules,
     windows: Windows,
+    start: Start,
     shares: &Receiver<Share>,
     host: &Arc<H>,
 ) {
     let context = Context::new(rules, windows);
-    let publisher = ToHost { host: Arc::clone(host), index: worker.index(), context: Rc::clone(&context) };
-    let mut input = worker.dataflow(|scope| graph::build(scope, &context, publisher));
-    // Epoch 0 is empty and complete from the start.
-    input.advance_to(1);
+    let publisher = ToHost { host: Arc::clone(host), index: worker.index() };
+    let next = start.epoch + 1;
+    let mut input = worker.dataflow(|scope| graph::build(scope, start, &context, publisher));
+    input.advance_to(next);
     host.register(worker.index(), std::thread::current());
     let mut resting = false;
     loop {

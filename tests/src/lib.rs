@@ -5,9 +5,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod disk;
+pub mod durable;
 pub mod harness;
 pub mod history;
 pub mod idiomatic;
+pub mod mem_store;
 pub mod model;
 pub mod record;
 pub mod script;

@@ -1,5 +1,7 @@
 //! The settings that decide results, with their defaults. Two runs with equal rules over equal bindings give equal answers.
 
+use serde::{Deserialize, Serialize};
+
 /// Milliseconds in a second.
 pub const SECOND_MS: i64 = 1_000;
 /// Milliseconds in a minute.
@@ -10,7 +12,8 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// The settings that decide what counts. Every field but `dedup_fallback` is a length of event time in milliseconds, at least 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rules {
     /// How far the watermark trails the greatest event time.
     pub allowed_lateness_ms: i64,

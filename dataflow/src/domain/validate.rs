@@ -63,6 +63,32 @@ impl Reason {
         matches!(self, Reason::Late | Reason::VerdictLate)
     }
 
+    /// Every reason.
+    pub const ALL: [Reason; 17] = [
+        Reason::Unreadable,
+        Reason::BodyMissing,
+        Reason::ClickIdMissing,
+        Reason::AdIdMissing,
+        Reason::TimestampMissing,
+        Reason::DecisionMissing,
+        Reason::ClickIdTooLong,
+        Reason::AdIdTooLong,
+        Reason::UserIdTooLong,
+        Reason::FieldTooLong,
+        Reason::PriceOutOfRange,
+        Reason::TimestampOutOfRange,
+        Reason::ReceivedAtOutOfRange,
+        Reason::TimestampInFuture,
+        Reason::RecordTooLong,
+        Reason::Late,
+        Reason::VerdictLate,
+    ];
+
+    /// The reason of a stable name.
+    pub fn named(name: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
     /// The stable name, in the words of the contract.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -23,6 +23,11 @@ impl Watermark {
         }
     }
 
+    /// The watermark at a known W.
+    pub fn at(rules: &Rules, watermark_ms: Option<i64>) -> Self {
+        Watermark { watermark_ms, ..Watermark::new(rules) }
+    }
+
     /// W in milliseconds; `None` before the first accepted click.
     pub fn watermark_ms(&self) -> Option<i64> {
         self.watermark_ms

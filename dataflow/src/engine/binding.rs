@@ -8,6 +8,7 @@ use crate::domain::fact::Position;
 use crate::domain::validate::Reason;
 use crate::operators::context::Bound;
 use crate::read::SetAside;
+use crate::store::EpochBinding;
 
 /// What is fixed of an epoch before any of its records is released. Its content never changes afterwards, so the answers at the
 /// epoch do not either.
@@ -18,9 +19,11 @@ pub(crate) struct Binding {
     pub(crate) bound: Bound,
     /// The next offset of every stream that has been read from, by stream.
     pub(crate) positions: BTreeMap<u16, u64>,
+    /// The greatest time that any record has carried.
+    pub(crate) event_ms_max: i64,
     /// Records delivered in the epoch.
     pub(crate) records_in: u64,
-    /// Unknown fields in the batches that the epoch's last record reaches into.
+    /// Fields of its records that no version of the contract names.
     pub(crate) unknown_fields: u64,
     /// Records quarantined, and parked by the floor alone, in order of stream and offset.
     pub(crate) set_aside: Vec<SetAside>,
@@ -29,6 +32,21 @@ pub(crate) struct Binding {
 }
 
 impl Binding {
+    /// What of it has to be durable: the rest follows from the log.
+    pub(crate) fn durable(&self) -> EpochBinding {
+        EpochBinding {
+            epoch: self.epoch,
+            positions: self
+                .positions
+                .iter()
+                .map(|(stream, offset)| Position { stream: *stream, offset: *offset })
+                .collect(),
+            watermark_ms: self.bound.watermark_after.watermark_ms(),
+            wall_ms: self.bound.wall_ms,
+            records_in: self.records_in,
+        }
+    }
+
     /// The records set aside, by reason, of parked or of quarantined ones.
     pub(crate) fn set_aside_by_reason(&self, parked: bool) -> BTreeMap<Reason, u64> {
         let mut by_reason = BTreeMap::new();

@@ -1,6 +1,6 @@
 //! The names of ads. Strings live here, once; everything else knows ads by their fingerprints.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use hashbrown::HashMap;
 
@@ -11,13 +11,29 @@ const SHARDS: usize = 64;
 
 /// The ads by fingerprint. Names are only ever added.
 pub(crate) struct Dictionary {
+    /// Names added since they were last taken; `None` where nobody takes them.
+    new: Mutex<Option<Vec<(Fingerprint, Arc<str>)>>>,
     shards: Vec<RwLock<HashMap<Fingerprint, Arc<str>>>>,
 }
 
 impl Dictionary {
     /// An empty dictionary.
     pub(crate) fn new() -> Self {
-        Dictionary { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+        Dictionary { new: Mutex::new(None), shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    }
+
+    /// Keeps the names that are added from now on for [`take_new`](Dictionary::take_new).
+    pub(crate) fn keep_new(&self) {
+        *self.lock_new() = Some(Vec::new());
+    }
+
+    /// The names that were added since the last call.
+    pub(crate) fn take_new(&self) -> Vec<(Fingerprint, Arc<str>)> {
+        self.lock_new().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn lock_new(&self) -> MutexGuard<'_, Option<Vec<(Fingerprint, Arc<str>)>>> {
+        self.new.lock().expect("nothing panics while it holds the new names")
     }
 
     /// Adds names.
@@ -27,7 +43,13 @@ impl Dictionary {
     pub(crate) fn extend(&self, names: Vec<(Fingerprint, Box<str>)>) {
         for (ad, name) in names {
             let mut shard = self.shard(ad).write().expect("nothing panics while it holds a shard");
-            let known = shard.entry(ad).or_insert_with(|| name.as_ref().into());
+            let known = shard.entry(ad).or_insert_with(|| {
+                let name: Arc<str> = name.as_ref().into();
+                if let Some(new) = &mut *self.lock_new() {
+                    new.push((ad, Arc::clone(&name)));
+                }
+                name
+            });
             let same = **known == *name;
             drop(shard);
             assert!(same, "two ads have the fingerprint {ad:?}; one is {name:?}");

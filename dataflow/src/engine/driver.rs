@@ -6,20 +6,23 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
 
+use crate::checkpoint::Checkpoint;
 use crate::domain::fact::Fact;
 use crate::intake::Batch;
-use crate::operators::context::Windows;
+use crate::operators::context::{Start, Windows};
 use crate::read::{Reader, SetAside, Shared};
+use crate::store::{BindingSink, EpochBinding};
 use crate::worker::{self, Share};
 
 use super::sequencer::{Sealed, Sequencer};
 use super::settings::{Kept, Settings};
-use super::timeline::Timeline;
-use super::{Dictionary, EngineError, StreamName};
+use super::timeline::{Complete, Timeline};
+use super::{EngineError, Origin, SetAsideList, StreamName};
 
 /// The running engine. One thread owns it and pushes batches; readers are handed out freely.
 pub struct Engine {
     sequencer: Sequencer,
+    bindings: Option<Box<dyn BindingSink>>,
     epochs_in_flight: u64,
     shares: Vec<Sender<Share>>,
     shared: Arc<Shared>,
@@ -27,7 +30,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the workers. `streams` names every stream that batches will come from, in the order of their numbers.
+    /// Starts the workers, in memory and from nothing. `streams` names every stream that batches will come from, in the order of
+    /// their numbers.
     ///
     /// # Errors
     /// Where threads can not be started.
@@ -35,20 +39,58 @@ impl Engine {
     /// # Panics
     /// Where a setting is outside its range; whoever reads settings from a user checks them first.
     pub fn start(settings: Settings, streams: Vec<StreamName>) -> Result<Engine, EngineError> {
+        let origin = Origin::empty(SetAsideList::new(settings.stream_set_aside));
+        Engine::go_on(settings, streams, origin, None)
+    }
+
+    /// Starts the workers, from a checkpoint or from nothing, with every epoch's binding made durable in `bindings` before
+    /// anything of the epoch is released.
+    ///
+    /// # Errors
+    /// Where threads can not be started.
+    ///
+    /// # Panics
+    /// As [`start`](Engine::start).
+    pub fn restore(
+        settings: Settings,
+        streams: Vec<StreamName>,
+        checkpoint: Option<Checkpoint>,
+        bindings: Box<dyn BindingSink>,
+    ) -> Result<Engine, EngineError> {
+        let empty = || Origin::empty(SetAsideList::new(settings.stream_set_aside));
+        let origin = checkpoint.map_or_else(empty, Checkpoint::into_origin);
+        origin.dictionary.keep_new();
+        Engine::go_on(settings, streams, origin, Some(bindings))
+    }
+
+    fn go_on(
+        settings: Settings,
+        streams: Vec<StreamName>,
+        origin: Origin,
+        bindings: Option<Box<dyn BindingSink>>,
+    ) -> Result<Engine, EngineError> {
         assert!(0 < settings.workers && 0 < settings.epochs_in_flight, "an engine has workers, and epochs in flight");
         let windows = match settings.kept {
             Kept::All => Windows::ALL,
             Kept::Only(granularity) => Windows::only(granularity),
         };
         let workers = settings.workers;
-        let timeline = Arc::new(Timeline::new(settings.history, workers, settings.stream_set_aside));
+        let sequencer = Sequencer::new(&origin, &settings.rules, settings.epoch_records);
+        let states = origin.deal(workers, windows);
+        let (complete, epoch) = (Complete::start(&origin), origin.epoch);
+        let Origin { restored_from, dictionary, set_aside, .. } = origin;
+        let held = states.iter().cloned().map(Arc::new).collect();
+        let timeline = Arc::new(Timeline::new(settings.history, complete, held, set_aside));
+        let starts = states.into_iter().map(|state| Start { epoch, state });
         // The number of epochs in flight bounds these channels.
         let (shares, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
-        let guards = start_workers(&settings, windows, receivers, &timeline)?;
-        let dictionary = Dictionary::new();
-        let shared = Shared { timeline, dictionary, windows, rules: settings.rules, key: settings.key, streams };
+        let begin = starts.zip(receivers).map(Some).collect();
+        let guards = start_workers(&settings, windows, begin, &timeline)?;
+        let shared =
+            Shared { timeline, dictionary, windows, rules: settings.rules, key: settings.key, streams, restored_from };
         Ok(Engine {
-            sequencer: Sequencer::new(&settings.rules, settings.epoch_records),
+            sequencer,
+            bindings,
             epochs_in_flight: settings.epochs_in_flight as u64,
             shares,
             shared: Arc::new(shared),
@@ -80,18 +122,49 @@ impl Engine {
     /// Where a worker was lost.
     pub fn close_epoch(&mut self, wall_ms: Option<i64>) -> Result<u64, EngineError> {
         if self.sequencer.open_records() > 0 {
-            let Sealed { binding, facts } = self.sequencer.seal(wall_ms);
-            let (epoch, bound) = (binding.epoch, binding.bound);
-            self.wait_for(epoch.saturating_sub(self.epochs_in_flight))?;
+            let sealed = self.sequencer.seal(wall_ms);
             // Bind before release: a replay must cut epochs at the same offsets.
-            self.shared.timeline.bind(binding);
-            for (sender, facts) in self.shares.iter().zip(deal(facts, self.shares.len())) {
-                let sent = sender.send(Share { epoch, bound, facts });
-                sent.map_err(|_| self.worker_lost())?;
+            if let Some(bindings) = &mut self.bindings {
+                let epoch = sealed.binding.epoch;
+                let bound = bindings.bind(&sealed.binding.durable());
+                bound.map_err(|cause| EngineError::Bind { epoch, cause })?;
             }
-            self.shared.timeline.wake();
+            self.release(sealed)?;
         }
         Ok(self.sequencer.newest())
+    }
+
+    /// Takes in a batch of an epoch that was bound before; it closes with [`close_bound`](Engine::close_bound) alone.
+    pub fn push_bound(&mut self, mut batch: Batch) {
+        self.shared.dictionary.extend(std::mem::take(&mut batch.ads));
+        self.sequencer.take_all(batch);
+    }
+
+    /// Closes the open epoch as it was bound before.
+    ///
+    /// # Errors
+    /// Where it is not what was bound, or a worker was lost.
+    pub fn close_bound(&mut self, binding: &EpochBinding) -> Result<(), EngineError> {
+        let sealed = self.sequencer.seal(Some(binding.wall_ms));
+        let found = sealed.binding.durable();
+        if found != *binding {
+            let (bound, found) = (format!("{binding:?}"), format!("{found:?}"));
+            return Err(EngineError::Rebound { epoch: binding.epoch, bound, found });
+        }
+        self.release(sealed)
+    }
+
+    fn release(&self, sealed: Sealed) -> Result<(), EngineError> {
+        let Sealed { binding, facts } = sealed;
+        let (epoch, bound) = (binding.epoch, binding.bound);
+        self.wait_for(epoch.saturating_sub(self.epochs_in_flight))?;
+        self.shared.timeline.bind(binding);
+        for (sender, facts) in self.shares.iter().zip(deal(facts, self.shares.len())) {
+            let sent = sender.send(Share { epoch, bound, facts });
+            sent.map_err(|_| self.worker_lost())?;
+        }
+        self.shared.timeline.wake();
+        Ok(())
     }
 
     /// How many records the open epoch holds.
@@ -151,17 +224,17 @@ impl Drop for Engine {
 fn start_workers(
     settings: &Settings,
     windows: Windows,
-    receivers: Vec<Receiver<Share>>,
+    begin: Vec<Option<(Start, Receiver<Share>)>>,
     timeline: &Arc<Timeline>,
 ) -> Result<WorkerGuards<()>, EngineError> {
-    let receivers = Mutex::new(receivers.into_iter().map(Some).collect::<Vec<_>>());
+    let begin = Mutex::new(begin);
     let (rules, workers, timeline) = (settings.rules, settings.workers, Arc::clone(timeline));
     let run = move |worker: &mut timely::worker::Worker| {
-        let mut receivers = receivers.lock().expect("nothing panics while it holds the receivers");
-        let shares = receivers[worker.index()].take().expect("every worker starts once");
-        drop(receivers);
+        let mut begin = begin.lock().expect("nothing panics while it holds what workers begin with");
+        let (start, shares) = begin[worker.index()].take().expect("every worker starts once");
+        drop(begin);
         // The panic itself was reported by the panic hook; what is left is to let go of everybody who waits.
-        if catch_unwind(AssertUnwindSafe(|| worker::run(worker, rules, windows, &shares, &timeline))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| worker::run(worker, rules, windows, start, &shares, &timeline))).is_err() {
             timeline.lose();
             worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
         }

@@ -3,6 +3,7 @@
 mod binding;
 mod dictionary;
 mod driver;
+mod origin;
 mod sequencer;
 mod set_aside;
 mod settings;
@@ -12,10 +13,12 @@ pub use driver::Engine;
 pub use settings::{History, Kept, Settings};
 
 pub(crate) use dictionary::Dictionary;
+pub(crate) use origin::Origin;
+pub(crate) use set_aside::SetAsideList;
 
 use thiserror::Error;
 
-/// Why the engine stopped. Neither is the fault of data.
+/// Why the engine stopped. None of it is the fault of records.
 #[derive(Debug, Error)]
 pub enum EngineError {
     /// A worker thread could not be started.
@@ -31,6 +34,24 @@ pub enum EngineError {
     WorkerLost {
         /// The last complete epoch.
         epoch: u64,
+    },
+    /// An epoch's binding could not be made durable; nothing of the epoch was released.
+    #[error("the binding of epoch {epoch} could not be written: {cause}")]
+    Bind {
+        /// The epoch.
+        epoch: u64,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The log does not hold what was bound to an epoch.
+    #[error("epoch {epoch}: the log holds {found}, but its binding says {bound}; the data directory is damaged")]
+    Rebound {
+        /// The epoch.
+        epoch: u64,
+        /// What the binding says.
+        bound: String,
+        /// What the log came to.
+        found: String,
     },
 }
 

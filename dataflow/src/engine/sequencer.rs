@@ -18,6 +18,7 @@ use crate::operators::context::Bound;
 use crate::read::SetAside;
 
 use super::binding::Binding;
+use super::origin::Origin;
 
 /// Collects records until an epoch is sealed.
 pub(crate) struct Sequencer {
@@ -49,15 +50,15 @@ pub(crate) struct Sealed {
 }
 
 impl Sequencer {
-    /// A sequencer at the first epoch.
-    pub(crate) fn new(rules: &Rules, epoch_records: usize) -> Self {
+    /// A sequencer that goes on after an epoch.
+    pub(crate) fn new(origin: &Origin, rules: &Rules, epoch_records: usize) -> Self {
         assert!(0 < epoch_records, "an epoch holds at least one record");
         Sequencer {
             epoch_records,
-            epoch: 1,
-            watermark: Watermark::new(rules),
-            positions: BTreeMap::new(),
-            event_ms_max: 0,
+            epoch: origin.epoch + 1,
+            watermark: origin.watermark(rules),
+            positions: origin.positions.clone(),
+            event_ms_max: origin.event_ms_max,
             open: Open::default(),
         }
     }
@@ -76,22 +77,27 @@ impl Sequencer {
     pub(crate) fn take(&mut self, mut batch: Batch) -> Option<Batch> {
         let room = self.epoch_records - self.open.records;
         let rest = if batch.records() > room { Some(split(&mut batch, room)) } else { None };
+        self.take_all(batch);
+        rest
+    }
+
+    /// Takes a whole batch, however many records the open epoch holds then.
+    pub(crate) fn take_all(&mut self, mut batch: Batch) {
         self.open.records += batch.records();
         let last = [batch.facts.last().map(|fact| fact.position()), batch.broken.last().map(|broken| broken.position)];
         if let Some(last) = last.into_iter().flatten().max() {
             self.positions.insert(batch.stream, batch.raw.record(last.offset).1);
         }
-        self.open.unknown_fields += batch.unknown_fields;
+        self.open.unknown_fields += batch.unknown_fields.iter().map(|(_, fields)| fields).sum::<u64>();
         self.open.broken.append(&mut batch.broken);
         if !batch.facts.is_empty() {
             self.open.facts.push((batch.facts, batch.raw));
         }
-        rest
     }
 
     /// Whether the open epoch has no room left.
     pub(crate) fn is_full(&self) -> bool {
-        self.open.records == self.epoch_records
+        self.epoch_records <= self.open.records
     }
 
     /// Seals the open epoch. `wall_ms` is bound to it; without one, the greatest time that any record has carried.
@@ -134,6 +140,7 @@ impl Sequencer {
             positions: self.positions.clone(),
             records_in: open.records as u64,
             unknown_fields: open.unknown_fields,
+            event_ms_max: self.event_ms_max,
             set_aside,
             verdicts: judged.verdicts,
         };
@@ -196,12 +203,7 @@ fn split(batch: &mut Batch, records: usize) -> Batch {
     let place = |broken: &Broken| batch.facts.partition_point(|fact| fact.position() < broken.position);
     let broken =
         batch.broken.iter().enumerate().take_while(|(number, broken)| number + place(broken) < records).count();
-    Batch {
-        stream: batch.stream,
-        facts: batch.facts.split_off(records - broken),
-        broken: batch.broken.split_off(broken),
-        ads: Vec::new(),
-        unknown_fields: 0,
-        raw: Arc::clone(&batch.raw),
-    }
+    let facts = batch.facts[records - broken..].first().map(|fact| fact.position());
+    let next = facts.into_iter().chain(batch.broken[broken..].first().map(|broken| broken.position)).min();
+    batch.split_off(next.map_or(u64::MAX, |next| next.offset))
 }

@@ -31,6 +31,31 @@ impl SetAsideList {
         SetAsideList { kept: BTreeMap::new(), next_number: 1, stream: streaming.then(Vec::new) }
     }
 
+    /// A list of numbered records, oldest first, that goes on after them.
+    pub(crate) fn restore(records: Vec<(u64, SetAside)>) -> Self {
+        let mut list = SetAsideList::new(false);
+        for (number, record) in records {
+            list.next_number = number;
+            list.push(record);
+        }
+        list
+    }
+
+    /// The number of the oldest record that is kept.
+    pub(crate) fn oldest(&self) -> u64 {
+        let oldest = self.kept.values().filter_map(|kept| kept.records.first());
+        oldest.map(|(number, _)| *number).min().unwrap_or(self.next_number)
+    }
+
+    /// The records of epochs up to one that come after a number, oldest first.
+    pub(crate) fn after(&self, after: u64, epoch: u64) -> Vec<(u64, Arc<SetAside>)> {
+        let kept = self.kept.values().flat_map(|kept| &kept.records);
+        let mut records: Vec<_> =
+            kept.filter(|(number, record)| after < *number && record.epoch <= epoch).cloned().collect();
+        records.sort_by_key(|(number, _)| *number);
+        records
+    }
+
     /// Adds a record.
     pub(crate) fn push(&mut self, record: SetAside) {
         let kept = self.kept.entry(record.reason).or_default();

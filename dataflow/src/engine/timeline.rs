@@ -12,13 +12,14 @@ use std::time::Instant;
 
 use crate::domain::ledger::Totals;
 use crate::domain::validate::Reason;
-use crate::operators::context::Bound;
+use crate::operators::context::{Bound, State};
 use crate::operators::counts::Delta;
 use crate::operators::tally::Tally;
 use crate::read::{ReadError, Readable, SetAside};
-use crate::worker::{Host, Published};
+use crate::worker::Host;
 
 use super::binding::Binding;
+use super::origin::Origin;
 use super::sequencer::parked;
 use super::set_aside::SetAsideList;
 use super::settings::History;
@@ -31,6 +32,8 @@ pub(crate) struct Complete {
     pub(crate) bound: Option<Bound>,
     /// The next offset of every stream, by stream.
     pub(crate) positions: BTreeMap<u16, u64>,
+    /// The greatest time that any record has carried.
+    pub(crate) event_ms_max: i64,
     /// The conservation ledger after it.
     pub(crate) totals: Totals,
     /// What it brought, a worker each.
@@ -39,27 +42,51 @@ pub(crate) struct Complete {
     completed: Instant,
 }
 
+impl Complete {
+    /// The epoch that an engine begins with.
+    pub(crate) fn start(origin: &Origin) -> Self {
+        Complete {
+            epoch: origin.epoch,
+            bound: origin.bound,
+            positions: origin.positions.clone(),
+            event_ms_max: origin.event_ms_max,
+            totals: origin.totals.clone(),
+            deltas: Vec::new(),
+            bytes: 0,
+            completed: Instant::now(),
+        }
+    }
+}
+
 /// What a reader takes hold of.
 pub(crate) struct Held {
     pub(crate) complete: Arc<Complete>,
-    pub(crate) workers: Vec<Arc<Published>>,
+    pub(crate) workers: Vec<Arc<State>>,
     pub(crate) readable: Readable,
+}
+
+/// One worker's part of an epoch.
+struct Part {
+    worker: usize,
+    delta: Delta,
+    state: Arc<State>,
+    tally: Tally,
 }
 
 /// Shared by the driver, the workers and the readers.
 pub(crate) struct Timeline {
-    state: Mutex<State>,
+    state: Mutex<Inner>,
     changed: Condvar,
 }
 
-struct State {
+struct Inner {
     history: History,
-    workers: usize,
     threads: Vec<Option<Thread>>,
     bindings: VecDeque<Binding>,
     /// Epochs that some workers have published.
-    partial: BTreeMap<u64, Vec<(usize, Delta, Tally)>>,
-    latest: Vec<Option<Arc<Published>>>,
+    partial: BTreeMap<u64, Vec<Part>>,
+    /// The state after the newest complete epoch, a worker each.
+    latest: Vec<Arc<State>>,
     epochs: VecDeque<Arc<Complete>>,
     bytes: usize,
     set_aside: SetAsideList,
@@ -68,34 +95,24 @@ struct State {
 }
 
 impl Timeline {
-    /// A timeline at epoch 0, which is empty and complete.
-    pub(crate) fn new(history: History, workers: usize, stream_set_aside: bool) -> Self {
-        let empty = Complete {
-            epoch: 0,
-            bound: None,
-            positions: BTreeMap::new(),
-            totals: Totals::default(),
-            deltas: Vec::new(),
-            bytes: 0,
-            completed: Instant::now(),
-        };
-        let state = State {
+    /// A timeline at a complete epoch, with the state after it, a worker each.
+    pub(crate) fn new(history: History, epoch: Complete, states: Vec<Arc<State>>, set_aside: SetAsideList) -> Self {
+        let state = Inner {
             history,
-            workers,
-            threads: vec![None; workers],
+            threads: vec![None; states.len()],
             bindings: VecDeque::new(),
             partial: BTreeMap::new(),
-            latest: vec![None; workers],
-            epochs: VecDeque::from([Arc::new(empty)]),
+            latest: states,
+            epochs: VecDeque::from([Arc::new(epoch)]),
             bytes: 0,
-            set_aside: SetAsideList::new(stream_set_aside),
+            set_aside,
             lost: false,
             stopped: false,
         };
         Timeline { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // A worker that panics here says so by being lost; what it leaves is still whole enough to report that.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -166,13 +183,14 @@ impl Timeline {
             return Err(ReadError::AsOfTooNew { as_of, since, upper });
         }
         let complete = Arc::clone(&state.epochs[(as_of - since) as usize]);
-        Ok(Held { complete, workers: state.latest.iter().flatten().cloned().collect(), readable })
+        Ok(Held { complete, workers: state.latest.clone(), readable })
     }
 
-    /// The readable ones of some epochs.
+    /// The readable ones of some epochs, but for the one that the engine began with: what that brought is not known.
     pub(crate) fn readable_in(&self, epochs: Range<u64>) -> Vec<Arc<Complete>> {
         let state = self.lock();
-        state.epochs.iter().filter(|epoch| epochs.contains(&epoch.epoch)).cloned().collect()
+        let known = |epoch: &&Arc<Complete>| epochs.contains(&epoch.epoch) && !epoch.deltas.is_empty();
+        state.epochs.iter().filter(known).cloned().collect()
     }
 
     /// The first readable epoch whose positions reach all of `positions`.
@@ -204,83 +222,83 @@ impl Host for Timeline {
         self.lock().lost
     }
 
-    fn publish(&self, worker: usize, epoch: u64, delta: Delta, published: Published, tally: Tally) {
-        let mut state = self.lock();
-        state.latest[worker] = Some(Arc::new(published));
-        state.partial.entry(epoch).or_default().push((worker, delta, tally));
-        state.complete();
-        drop(state);
+    fn publish(&self, worker: usize, epoch: u64, delta: Delta, state: State, tally: Tally) {
+        let part = Part { worker, delta, state: Arc::new(state), tally };
+        let mut inner = self.lock();
+        inner.partial.entry(epoch).or_default().push(part);
+        let replaced = inner.complete();
+        drop(inner);
+        // What nobody else holds is freed outside of the lock.
+        drop(replaced);
         self.changed.notify_all();
     }
 }
 
-impl State {
+impl Inner {
     fn readable(&self) -> Readable {
         let since = self.epochs.front().map_or(0, |epoch| epoch.epoch);
         Readable { since, upper: since + self.epochs.len() as u64 }
     }
 
-    /// Completes the epochs that every worker has published, in order.
-    fn complete(&mut self) {
-        while let Some(oldest) = self.partial.first_entry() {
-            let epoch = *oldest.key();
-            if epoch != self.readable_upper() || self.partial[&epoch].len() < self.workers {
-                return;
+    /// Completes the epochs that every worker has published, in order, and returns what they replace.
+    fn complete(&mut self) -> (Vec<Arc<State>>, Vec<Arc<Complete>>) {
+        let (mut states, mut epochs) = (Vec::new(), Vec::new());
+        loop {
+            let epoch = self.readable().upper;
+            if self.partial.get(&epoch).is_none_or(|parts| parts.len() < self.latest.len()) {
+                return (states, epochs);
             }
             let mut parts = self.partial.remove(&epoch).expect("it was just seen");
-            parts.sort_by_key(|(worker, ..)| *worker);
+            parts.sort_by_key(|part| part.worker);
             let binding = self.bindings.pop_front().expect("an epoch is bound before it is published");
             assert_eq!(binding.epoch, epoch, "epochs are bound and completed in one order");
+            states.append(&mut self.latest);
+            self.latest = parts.iter().map(|part| Arc::clone(&part.state)).collect();
             self.push(binding, parts);
-            self.forget();
+            epochs.append(&mut self.forget());
         }
     }
 
-    fn readable_upper(&self) -> u64 {
-        self.readable().upper
-    }
-
-    fn push(&mut self, binding: Binding, parts: Vec<(usize, Delta, Tally)>) {
+    fn push(&mut self, binding: Binding, parts: Vec<Part>) {
         let mut totals = self.epochs.back().map_or_else(Totals::default, |epoch| epoch.totals.clone());
         let late_verdicts = count(&mut totals, &binding, &parts);
         totals.assert_conserved(binding.epoch);
-        let Binding { epoch, bound, positions, mut set_aside, mut verdicts, .. } = binding;
+        let Binding { epoch, bound, positions, event_ms_max, mut set_aside, mut verdicts, .. } = binding;
         set_aside.extend(late_verdicts.into_iter().map(|position| {
             let payload = verdicts.remove(&position).expect("the binding keeps every verdict that was let through");
             parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
         }));
         set_aside.sort_by_key(|record: &SetAside| record.position);
         set_aside.into_iter().for_each(|record| self.set_aside.push(record));
-        let deltas: Vec<Delta> = parts.into_iter().map(|(_, delta, _)| delta).collect();
+        let deltas: Vec<Delta> = parts.into_iter().map(|part| part.delta).collect();
         let bytes = deltas.iter().map(Delta::byte_len).sum();
         self.bytes += bytes;
         let completed = Instant::now();
-        let complete = Complete { epoch, bound: Some(bound), positions, totals, deltas, bytes, completed };
+        let complete =
+            Complete { epoch, bound: Some(bound), positions, event_ms_max, totals, deltas, bytes, completed };
         self.epochs.push_back(Arc::new(complete));
     }
 
-    /// Drops the epochs that have left the history, but never the newest.
-    fn forget(&mut self) {
+    /// Takes out the epochs that have left the history, but never the newest.
+    fn forget(&mut self) -> Vec<Arc<Complete>> {
+        let mut forgotten = Vec::new();
         while self.epochs.len() > 1 {
             let oldest = &self.epochs[0];
             let keep = self.epochs.len() as u64 <= self.history.epochs
                 && oldest.completed.elapsed() <= self.history.age
                 && self.bytes <= self.history.bytes;
             if keep {
-                return;
+                break;
             }
             self.bytes -= oldest.bytes;
-            self.epochs.pop_front();
+            forgotten.extend(self.epochs.pop_front());
         }
+        forgotten
     }
 }
 
 /// Adds an epoch to the totals, and returns the verdicts that the ledger parked.
-fn count(
-    totals: &mut Totals,
-    binding: &Binding,
-    parts: &[(usize, Delta, Tally)],
-) -> Vec<crate::domain::fact::Position> {
+fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::domain::fact::Position> {
     totals.records_in += binding.records_in;
     totals.unknown_fields += binding.unknown_fields;
     for (reason, records) in binding.set_aside_by_reason(true) {
@@ -290,7 +308,7 @@ fn count(
         *totals.quarantined.entry(reason).or_default() += records;
     }
     let mut late_verdicts = Vec::new();
-    for (_, _, tally) in parts {
+    for Part { tally, .. } in parts {
         totals.received = add(totals.received, tally.received);
         totals.conflicting_copies = add(totals.conflicting_copies, tally.conflicting_copies);
         totals.verdicts += tally.verdicts;

@@ -10,7 +10,9 @@ use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
 use crate::trace::Run;
 
+use super::records::VisitRecord;
 use super::tally::Tally;
+use super::view::View;
 
 /// Which windows the engine keeps: the base, and what is derived from it.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +70,46 @@ pub(crate) struct Context {
     pub(crate) since: Cell<u64>,
     /// The bindings of the epochs that are not complete.
     pub(crate) bindings: RefCell<BTreeMap<u64, Bound>>,
-    /// What was counted of each epoch that is not complete.
-    pub(crate) tallies: RefCell<BTreeMap<u64, Tally>>,
-    /// The ledger's runs, for readers; they may be ahead of an epoch, and positions tell by how much.
-    pub(crate) ledger: RefCell<Vec<Run<Fact>>>,
+    /// What the operators before the last have done, of the epochs that are not complete.
+    pub(crate) upstream: RefCell<BTreeMap<u64, Upstream>>,
+}
+
+/// What the operators before the last have done in one epoch, as far as they had anything to do.
+#[derive(Default)]
+pub(crate) struct Upstream {
+    /// What was counted.
+    pub(crate) tally: Tally,
+    /// The ledger after the epoch; `None` where it is as it was.
+    pub(crate) ledger: Option<Vec<Run<Fact>>>,
+    /// The visits after the epoch; `None` where they are as they were.
+    pub(crate) visits: Option<Vec<Run<VisitRecord>>>,
+}
+
+/// All that one worker remembers, as runs that nobody changes: what a reader reads, what a checkpoint writes, and what a worker
+/// that goes on from one begins with.
+#[derive(Clone)]
+pub(crate) struct State {
+    /// Every click's copies and verdicts.
+    pub(crate) ledger: Vec<Run<Fact>>,
+    /// Valid clicks of every user of every ad.
+    pub(crate) visits: Vec<Run<VisitRecord>>,
+    /// Rows, overlaps, corrections; the records carry epochs, so they answer for older ones too.
+    pub(crate) view: View,
+}
+
+impl State {
+    /// Nothing is remembered.
+    pub(crate) fn empty(windows: Windows) -> State {
+        State { ledger: Vec::new(), visits: Vec::new(), view: View::empty(windows) }
+    }
+}
+
+/// Where a worker begins: the state after an epoch.
+pub(crate) struct Start {
+    /// The epoch.
+    pub(crate) epoch: u64,
+    /// The worker's share of the state.
+    pub(crate) state: State,
 }
 
 impl Context {
@@ -82,8 +120,7 @@ impl Context {
             windows,
             since: Cell::new(0),
             bindings: RefCell::default(),
-            tallies: RefCell::default(),
-            ledger: RefCell::default(),
+            upstream: RefCell::default(),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
 use crate::trace::{Record as _, Run, Spine};
 
-use super::context::{Bound, Context, Windows};
+use super::context::{Bound, Context, Start, State, Upstream, Windows};
 use super::correct::corrections;
 use super::inbox::Inbox;
 use super::packet::{Packet, by_hash_range};
@@ -45,7 +45,7 @@ impl Delta {
 /// Where complete epochs go.
 pub(crate) trait Publish {
     /// Takes one worker's part of an epoch: what it brought, the state after it, and what was counted of it.
-    fn publish(&mut self, epoch: u64, delta: Delta, view: View, tally: Tally);
+    fn publish(&mut self, epoch: u64, delta: Delta, state: State, tally: Tally);
 }
 
 /// The arrangements, and what decides over them.
@@ -58,14 +58,14 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Empty arrangements.
-    pub(crate) fn new(windows: Windows, info: &OperatorInfo) -> Self {
+    /// Arrangements of some rows.
+    pub(crate) fn new(windows: Windows, info: &OperatorInfo, rows: View) -> Self {
         Counts {
             windows,
-            base: Spine::new(info),
-            overlaps: Spine::new(info),
-            days: Spine::new(info),
-            corrections: Spine::new(info),
+            base: Spine::new(info, rows.base),
+            overlaps: Spine::new(info, rows.overlaps),
+            days: Spine::new(info, rows.days),
+            corrections: Spine::new(info, rows.corrections),
         }
     }
 
@@ -92,7 +92,7 @@ impl Counts {
         };
         let received = rows.iter().map(|row| row.metrics.widen().received).sum();
         let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps) } else { None };
-        self.insert(epoch, since, &delta, days);
+        self.insert(since, &delta, days);
         (delta, received)
     }
 
@@ -107,14 +107,14 @@ impl Counts {
         }
     }
 
-    fn insert(&mut self, epoch: u64, since: u64, delta: &Delta, days: Option<Run<CountRecord>>) {
+    fn insert(&mut self, since: u64, delta: &Delta, days: Option<Run<CountRecord>>) {
         self.base.set_since(since);
         self.overlaps.set_since(since);
         self.days.set_since(since);
-        self.base.insert(epoch, delta.base.clone());
-        self.overlaps.insert(epoch, delta.overlaps.clone());
-        self.days.insert(epoch, days);
-        self.corrections.insert(epoch, delta.corrections.clone());
+        self.base.insert(delta.base.clone());
+        self.overlaps.insert(delta.overlaps.clone());
+        self.days.insert(days);
+        self.corrections.insert(delta.corrections.clone());
     }
 }
 
@@ -162,21 +162,23 @@ fn days(epoch: u64, base: Granularity, rows: &[RowUpdate], overlaps: &[UniqueUpd
     days
 }
 
-/// Keeps the rows and publishes every complete epoch.
+/// Keeps the rows, which begin with those of `start`, and publishes every complete epoch after it.
 pub(crate) fn counts<'s>(
     rows: Stream<'s, u64, Packet<RowUpdate>>,
     users: Stream<'s, u64, Packet<UniqueUpdate>>,
+    start: Start,
     context: &Rc<Context>,
     mut publisher: impl Publish + 'static,
 ) {
     let context = Rc::clone(context);
+    let Start { epoch, mut state } = start;
     let mut builder = OperatorBuilder::new("Counts".to_owned(), rows.scope());
-    let mut counts = Counts::new(context.windows, &builder.operator_info());
+    let mut counts = Counts::new(context.windows, &builder.operator_info(), state.view.clone());
     let mut rows_input = builder.new_input(rows, by_hash_range());
     let mut users_input = builder.new_input(users, by_hash_range());
     builder.build(move |_| {
         let (mut rows, mut users) = (Inbox::new(0), Inbox::new(0));
-        let mut next = 1;
+        let mut next = epoch + 1;
         move |frontiers| {
             rows.take_in(&mut rows_input);
             users.take_in(&mut users_input);
@@ -188,9 +190,13 @@ pub(crate) fn counts<'s>(
                 let bound = bound.expect("an epoch is bound before its records are released");
                 let (delta, received) =
                     counts.apply(next, rows.remove(next), users.remove(next), &bound, context.since.get());
-                let mut tally = context.tallies.borrow_mut().remove(&next).unwrap_or_default();
+                let Upstream { mut tally, ledger, visits } =
+                    context.upstream.borrow_mut().remove(&next).unwrap_or_default();
                 tally.received = received;
-                publisher.publish(next, delta, counts.view(), tally);
+                ledger.into_iter().for_each(|ledger| state.ledger = ledger);
+                visits.into_iter().for_each(|visits| state.visits = visits);
+                state.view = counts.view();
+                publisher.publish(next, delta, state.clone(), tally);
                 next += 1;
             }
         }

@@ -39,10 +39,10 @@ pub(crate) struct Effects {
 }
 
 impl Ledger {
-    /// An empty ledger.
-    pub(crate) fn new(rules: Rules, base: Granularity, info: &OperatorInfo) -> Self {
+    /// A ledger of some facts.
+    pub(crate) fn new(rules: Rules, base: Granularity, info: &OperatorInfo, facts: Vec<Run<Fact>>) -> Self {
         Ledger {
-            spine: Spine::new(info),
+            spine: Spine::new(info, facts),
             base,
             resolver: Resolver::new(rules),
             facts_sorter: Sorter::new(),
@@ -52,7 +52,7 @@ impl Ledger {
     }
 
     /// Takes in the facts of an epoch, in any order.
-    pub(crate) fn apply(&mut self, epoch: u64, pieces: &[Vec<Fact>]) -> Effects {
+    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>]) -> Effects {
         let mut facts = self.facts_sorter.sort(pieces);
         self.groups.index(&facts);
         let runs = self.spine.runs();
@@ -63,7 +63,7 @@ impl Ledger {
             facts.retain(|fact| fact.is_copy() || effects.tally.parked.binary_search(&fact.position()).is_err());
         }
         effects.tally.verdicts = facts.iter().filter(|fact| !fact.is_copy()).count() as u64;
-        self.spine.insert(epoch, Run::from_slice(&facts));
+        self.spine.insert(Run::from_slice(&facts));
         self.facts_sorter.recycle(facts);
         effects.rows = self.rows_sorter.sort(&[effects.rows]);
         fold_sorted(&mut effects.rows);

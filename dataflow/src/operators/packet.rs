@@ -55,6 +55,12 @@ pub(crate) fn owner(hash: u64, peers: usize) -> usize {
     ((u128::from(hash) * peers as u128) >> 64) as usize
 }
 
+/// The first and the last hash that a worker, of `peers`, owns.
+pub(crate) fn range_of(worker: usize, peers: usize) -> (u64, u64) {
+    let start = |worker: usize| ((worker as u128) << 64).div_ceil(peers as u128);
+    (start(worker) as u64, (start(worker + 1) - 1) as u64)
+}
+
 /// Sends every record to the worker that owns its key's hash.
 pub(crate) fn by_hash_range() -> DistributorPact<impl FnOnce(usize) -> HashRanges> {
     DistributorPact(|peers| HashRanges { peers })
@@ -97,6 +103,12 @@ mod tests {
             let owners: Vec<usize> = (0..=255_u64).map(|top| owner(top << 56, peers)).collect();
             assert!(owners.is_sorted(), "{owners:?}");
             assert_eq!((owners[0], owners[255]), (0, peers - 1));
+            for worker in 0..peers {
+                let (low, high) = range_of(worker, peers);
+                assert_eq!((owner(low, peers), owner(high, peers)), (worker, worker));
+                assert!(worker == 0 && low == 0 || owner(low - 1, peers) == worker - 1);
+            }
+            assert_eq!(range_of(peers - 1, peers).1, u64::MAX);
         }
         assert_eq!(owner(u64::MAX, 7), 6);
     }

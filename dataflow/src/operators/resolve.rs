@@ -8,6 +8,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::domain::fact::Fact;
+use crate::trace::Run;
 
 use super::context::Context;
 use super::inbox::Inbox;
@@ -18,14 +19,15 @@ use super::records::{RowUpdate, VisitUpdate};
 type RowUpdates<'s> = Stream<'s, u64, Packet<RowUpdate>>;
 type VisitUpdates<'s> = Stream<'s, u64, Packet<VisitUpdate>>;
 
-/// Resolves every click that an epoch's facts touch. Keeps the ledger.
+/// Resolves every click that an epoch's facts touch. Keeps the ledger, which begins with what is `known`.
 pub(crate) fn resolve<'s>(
     facts: Stream<'s, u64, Packet<Fact>>,
+    known: Vec<Run<Fact>>,
     context: &Rc<Context>,
 ) -> (RowUpdates<'s>, VisitUpdates<'s>) {
     let context = Rc::clone(context);
     let mut builder = OperatorBuilder::new("Resolve".to_owned(), facts.scope());
-    let mut ledger = Ledger::new(context.rules, context.windows.base, &builder.operator_info());
+    let mut ledger = Ledger::new(context.rules, context.windows.base, &builder.operator_info(), known);
     let mut input = builder.new_input(facts, by_hash_range());
     let (rows, row_updates) = builder.new_output();
     let (visits, visit_updates) = builder.new_output();
@@ -37,11 +39,12 @@ pub(crate) fn resolve<'s>(
             inbox.take_in(&mut input);
             let (mut rows, mut visits) = (rows.activate(), visits.activate());
             while let Some((epoch, held)) = inbox.next_complete(&frontiers[0]) {
-                let effects = ledger.apply(epoch, &held.pieces);
+                let effects = ledger.apply(&held.pieces);
                 rows.session(&held.capabilities[0]).give_container(&mut Packet(effects.rows));
                 visits.session(&held.capabilities[1]).give_container(&mut Packet(effects.visits));
-                context.tallies.borrow_mut().insert(epoch, effects.tally);
-                *context.ledger.borrow_mut() = ledger.runs();
+                let mut upstream = context.upstream.borrow_mut();
+                let upstream = upstream.entry(epoch).or_default();
+                (upstream.tally, upstream.ledger) = (effects.tally, Some(ledger.runs()));
             }
         }
     });

@@ -9,22 +9,25 @@ use timely::dataflow::operators::generic::Operator as _;
 use super::context::Context;
 use super::inbox::Inbox;
 use super::packet::{Packet, by_hash_range};
-use super::records::{UniqueUpdate, VisitUpdate};
+use super::records::{UniqueUpdate, VisitRecord, VisitUpdate};
 use super::visits::Visits;
+use crate::trace::Run;
 
-/// Counts the distinct users of every size of window. Keeps the visits.
+/// Counts the distinct users of every size of window. Keeps the visits, which begin with what is `known`.
 pub(crate) fn uniques<'s>(
     visits: Stream<'s, u64, Packet<VisitUpdate>>,
+    known: Vec<Run<VisitRecord>>,
     context: &Rc<Context>,
 ) -> Stream<'s, u64, Packet<UniqueUpdate>> {
-    let windows = context.windows;
+    let context = Rc::clone(context);
     visits.unary_frontier::<CapacityContainerBuilder<_>, _, _, _>(by_hash_range(), "Uniques", move |_, info| {
-        let mut visits = Visits::new(windows, &info);
+        let mut visits = Visits::new(context.windows, &info, known);
         let mut inbox = Inbox::new(1);
         move |(input, frontier), output| {
             inbox.take_in(input);
             while let Some((epoch, held)) = inbox.next_complete(frontier) {
-                let users = visits.apply(epoch, &held.pieces);
+                let users = visits.apply(&held.pieces);
+                context.upstream.borrow_mut().entry(epoch).or_default().visits = Some(visits.runs());
                 output.session(&held.capabilities[0]).give_container(&mut Packet(users));
             }
         }

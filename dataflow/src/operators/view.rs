@@ -29,6 +29,11 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// No rows.
+    pub(crate) fn empty(windows: Windows) -> View {
+        View { windows, base: Vec::new(), overlaps: Vec::new(), days: Vec::new(), corrections: Vec::new() }
+    }
+
     /// What is known of an ad: one look-up an arrangement, whatever is asked of it then.
     pub(crate) fn of_ad(&self, ad: Fingerprint) -> OfAd<'_> {
         OfAd {

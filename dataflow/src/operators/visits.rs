@@ -45,10 +45,10 @@ impl Presence {
 }
 
 impl Visits {
-    /// An empty arrangement.
-    pub(crate) fn new(windows: Windows, info: &OperatorInfo) -> Self {
+    /// An arrangement of some visits.
+    pub(crate) fn new(windows: Windows, info: &OperatorInfo, visits: Vec<Run<VisitRecord>>) -> Self {
         Visits {
-            spine: Spine::new(info),
+            spine: Spine::new(info, visits),
             windows,
             visits_sorter: Sorter::new(),
             users_sorter: Sorter::new(),
@@ -58,18 +58,23 @@ impl Visits {
     }
 
     /// Takes in the changes of an epoch, in any order; nobody asks this arrangement for an epoch before it.
-    pub(crate) fn apply(&mut self, epoch: u64, pieces: &[Vec<VisitUpdate>]) -> Vec<UniqueUpdate> {
+    pub(crate) fn apply(&mut self, pieces: &[Vec<VisitUpdate>]) -> Vec<UniqueUpdate> {
         let mut updates = self.visits_sorter.sort(pieces);
         fold_sorted(&mut updates);
         self.groups.index(&updates);
         let runs = self.spine.runs();
         let known = self.groups.look_up(&runs);
         let users = self.decide(&updates, &known);
-        self.spine.insert(epoch, Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
+        self.spine.insert(Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
         self.visits_sorter.recycle(updates);
         let mut users = self.users_sorter.sort(&[users]);
         fold_sorted(&mut users);
         users
+    }
+
+    /// The arrangement's runs.
+    pub(crate) fn runs(&self) -> Vec<Run<VisitRecord>> {
+        self.spine.runs()
     }
 
     fn decide(&mut self, updates: &[VisitUpdate], known: &[(u32, &[VisitRecord])]) -> Vec<UniqueUpdate> {

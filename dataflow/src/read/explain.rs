@@ -86,9 +86,9 @@ impl Snapshot {
     /// Looks at every fact of the epochs up to this one.
     fn scan(&self, deadline: Option<Instant>, mut look: impl FnMut(&Fact)) -> Result<(), ReadError> {
         let runs = self.workers.iter().flat_map(|worker| &worker.ledger);
-        for chunk in runs.flat_map(Run::chunks) {
+        for facts in runs.flat_map(Run::slices) {
             check(deadline)?;
-            chunk.records().iter().filter(|fact| self.includes(fact.position())).for_each(&mut look);
+            facts.iter().filter(|fact| self.includes(fact.position())).for_each(&mut look);
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Snapshots out: every read is the state at one epoch, and never stops a worker.
 
 mod answer;
+mod digest;
 mod explain;
 mod reader;
 mod rows;
@@ -8,6 +9,7 @@ mod snapshot;
 mod top;
 
 pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};
+pub use digest::Digest;
 pub use reader::Reader;
 pub use rows::Ad;
 pub use snapshot::Snapshot;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::domain::fingerprint::HashKey;
+use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::rules::Rules;
-use crate::engine::timeline::Timeline;
+use crate::engine::timeline::{Held, Timeline};
 use crate::engine::{Dictionary, StreamName};
 use crate::operators::context::Windows;
 
@@ -21,6 +21,8 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) key: HashKey,
     pub(crate) streams: Vec<StreamName>,
+    /// The number of the checkpoint that the engine went on from.
+    pub(crate) restored_from: Option<u64>,
 }
 
 /// A handle for reading; cheap to clone, for any thread.
@@ -86,6 +88,31 @@ impl Reader {
     /// quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
     pub fn set_aside(&self, parked: bool, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
         self.shared.timeline.set_aside(|list| list.list(parked, reason, after, limit))
+    }
+
+    /// The number of the checkpoint that the engine went on from; `None` where it began with nothing.
+    pub fn restored_from(&self) -> Option<u64> {
+        self.shared.restored_from
+    }
+
+    /// The newest complete epoch, with the state after it.
+    pub(crate) fn hold_newest(&self) -> Held {
+        self.shared.timeline.hold(None).expect("the newest complete epoch can be read")
+    }
+
+    /// The names that were added since the last call.
+    pub(crate) fn take_new_names(&self) -> Vec<(Fingerprint, Arc<str>)> {
+        self.shared.dictionary.take_new()
+    }
+
+    /// The number of the oldest record set aside that is kept, and those of epochs up to one that come after a number.
+    pub(crate) fn set_aside_after(&self, after: u64, epoch: u64) -> (u64, Vec<(u64, Arc<SetAside>)>) {
+        self.shared.timeline.set_aside(|list| (list.oldest(), list.after(after, epoch)))
+    }
+
+    /// What counts.
+    pub(crate) fn rules(&self) -> Rules {
+        self.shared.rules
     }
 
     /// The names of the streams, by number.

@@ -7,9 +7,9 @@ use crate::domain::ledger::Totals;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
 use crate::engine::timeline::{Complete, Held};
+use crate::operators::context::State;
 use crate::operators::packet::owner;
 use crate::operators::view::View;
-use crate::worker::Published;
 
 use super::reader::Shared;
 use super::{ReadError, Readable};
@@ -18,7 +18,7 @@ use super::{ReadError, Readable};
 pub struct Snapshot {
     pub(super) shared: Arc<Shared>,
     pub(super) complete: Arc<Complete>,
-    pub(super) workers: Vec<Arc<Published>>,
+    pub(super) workers: Vec<Arc<State>>,
     readable: Readable,
 }
 

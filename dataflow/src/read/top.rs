@@ -13,10 +13,10 @@ use std::time::Instant;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::{Metric, Metrics};
 use crate::domain::window::Granularity;
+use crate::operators::context::State;
 use crate::operators::records::{CountRecord, WindowCode};
 use crate::operators::view::View;
 use crate::trace::{Record, Run};
-use crate::worker::Published;
 
 use super::rows::starting_in;
 use super::{ReadError, Snapshot};
@@ -134,7 +134,7 @@ impl Question {
     }
 
     /// The value of every ad of a worker that has a row in the range.
-    fn values(&self, worker: &Published) -> Result<Values, ReadError> {
+    fn values(&self, worker: &State) -> Result<Values, ReadError> {
         let view = &worker.view;
         let of_row = |record: &CountRecord| {
             let visible = self.range.contains(&record.window) && record.epoch <= self.as_of;
@@ -159,11 +159,11 @@ impl Question {
     /// The values of a run's records, summed by ad. An ad without a row in the range is not in the list.
     fn list<R: Record>(&self, run: &Run<R>, value: impl Fn(&R) -> Option<i64>) -> Result<Values, ReadError> {
         let mut values = Values::new();
-        for chunk in run.chunks() {
+        for records in run.slices() {
             if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(ReadError::DeadlineExceeded);
             }
-            for record in chunk.records() {
+            for record in records {
                 let Some(value) = value(record) else { continue };
                 match values.last_mut() {
                     Some((ad, sum)) if *ad == record.key() => *sum += value,

@@ -57,7 +57,15 @@ impl<R: Record> RunBuilder<R> {
     /// The run; `None` where nothing was pushed.
     pub(crate) fn finish(mut self) -> Option<Run<R>> {
         self.seal();
-        (!self.sealed.is_empty()).then(|| Run::new(self.sealed))
+        Run::from_chunks(self.sealed, 0)
+    }
+
+    /// Seals the chunk being written if it is full, and hands out what is sealed.
+    pub(crate) fn take_full(&mut self) -> Option<Vec<Arc<Chunk<R>>>> {
+        if self.writer.as_ref().is_some_and(ChunkWriter::is_full) {
+            self.seal();
+        }
+        (!self.sealed.is_empty()).then(|| std::mem::take(&mut self.sealed))
     }
 
     #[cold]

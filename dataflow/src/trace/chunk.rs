@@ -1,8 +1,10 @@
 //! A bounded piece of a run: records, their filter and their directory, in one block of bytes.
 
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::domain::fingerprint::Fingerprint;
+use crate::store::{Mapped, Place};
 
 use super::block::Block;
 use super::layout::{CHUNK_RECORDS, Header, Layout, LayoutError, RECORDS_AT};
@@ -11,19 +13,43 @@ use super::scale::Scale;
 
 /// Up to [`CHUNK_RECORDS`] sorted records, never none, and immutable.
 pub(crate) struct Chunk<R> {
-    block: Block,
+    bytes: Bytes,
     header: Header,
     layout: Layout,
     scale: Scale,
+    /// Where a file holds the same bytes, once one does.
+    home: Mutex<Option<Place>>,
     record: PhantomData<R>,
 }
 
+/// Where a chunk's bytes are.
+enum Bytes {
+    /// In memory.
+    Owned(Block),
+    /// In a file that is mapped.
+    Mapped { file: Arc<dyn Mapped>, at: usize },
+}
+
 impl<R: Record> Chunk<R> {
+    fn new(bytes: Bytes, header: Header, home: Option<Place>) -> Self {
+        let layout = Layout::of::<R>(header.len as usize);
+        let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
+        Chunk { bytes, header, layout, scale, home: Mutex::new(home), record: PhantomData }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Owned(block) => block.bytes(),
+            Bytes::Mapped { file, at } => &file.bytes()[*at..],
+        }
+    }
+
     /// The records, in order.
     #[inline]
     pub(crate) fn records(&self) -> &[R] {
         let end = RECORDS_AT + self.header.len as usize * size_of::<R>();
-        bytemuck::cast_slice(&self.block.bytes()[RECORDS_AT..end])
+        bytemuck::cast_slice(&self.bytes()[RECORDS_AT..end])
     }
 
     /// The first and the last hash.
@@ -42,32 +68,33 @@ impl<R: Record> Chunk<R> {
     #[inline]
     pub(crate) fn filter(&self) -> &[u64] {
         let end = self.layout.filter_at + self.layout.filter_words * size_of::<u64>();
-        bytemuck::cast_slice(&self.block.bytes()[self.layout.filter_at..end])
+        bytemuck::cast_slice(&self.bytes()[self.layout.filter_at..end])
     }
 
     /// The directory: the first record of each slot, and the number of records.
     #[inline]
     pub(crate) fn directory(&self) -> &[u16] {
         let end = self.layout.directory_at + (self.layout.slots + 1) * size_of::<u16>();
-        bytemuck::cast_slice(&self.block.bytes()[self.layout.directory_at..end])
+        bytemuck::cast_slice(&self.bytes()[self.layout.directory_at..end])
     }
 
-    /// The records of a key whose hash lies in [`hashes`](Chunk::hashes); empty where there are none.
-    pub(crate) fn find(&self, key: Fingerprint) -> &[R] {
+    /// The records of a key whose hash lies in [`hashes`](Chunk::hashes), but for the first `skip` of the chunk; empty where there
+    /// are none.
+    pub(crate) fn find(&self, key: Fingerprint, skip: usize) -> &[R] {
         let slot = self.slot(key.hash);
         let mask = filter_mask(key);
         if R::FILTERED && self.filter()[slot] & mask != mask {
             return &[];
         }
-        self.find_in_slot(slot, key)
+        self.find_in_slot(slot, key, skip)
     }
 
-    /// The records of a key that has passed the filter of its slot.
+    /// The records of a key that has passed the filter of its slot, but for the first `skip` of the chunk.
     #[inline]
-    pub(crate) fn find_in_slot(&self, slot: usize, key: Fingerprint) -> &[R] {
+    pub(crate) fn find_in_slot(&self, slot: usize, key: Fingerprint, skip: usize) -> &[R] {
         let directory = self.directory();
         let range = directory[slot] as usize..directory[slot + 1] as usize;
-        let records = &self.records()[range];
+        let records = &self.records()[range.start.max(skip)..range.end.max(skip)];
         if records.len() <= 16 {
             let start = records.iter().position(|record| record.key() == key).unwrap_or(records.len());
             let len = records[start..].iter().take_while(|record| record.key() == key).count();
@@ -84,24 +111,35 @@ impl<R: Record> Chunk<R> {
         self.layout.bytes
     }
 
-    /// The chunk as a file would hold it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what checkpoints and restoring stand on"))]
+    /// The chunk as a file holds it.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.block.bytes()[..self.layout.bytes]
+        &self.bytes()[..self.layout.bytes]
     }
 
-    /// The chunk from such bytes.
+    /// Where a file holds the chunk; `None` while none does.
+    pub(crate) fn home(&self) -> Option<Place> {
+        *self.lock_home()
+    }
+
+    /// Says that a file holds the chunk now.
+    pub(crate) fn set_home(&self, place: Place) {
+        *self.lock_home() = Some(place);
+    }
+
+    fn lock_home(&self) -> MutexGuard<'_, Option<Place>> {
+        self.home.lock().expect("nothing panics while it holds a place")
+    }
+
+    /// The chunk from such bytes, which stay where they are.
     ///
     /// # Errors
     /// Where they are no chunk of this kind of record, or of a format of a later version.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what checkpoints and restoring stand on"))]
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, LayoutError> {
-        let header = Header::check::<R>(bytes)?;
-        let layout = Layout::of::<R>(header.len as usize);
-        let mut block = Block::new(layout.bytes);
-        block.bytes_mut()[..layout.bytes].copy_from_slice(&bytes[..layout.bytes]);
-        let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
-        Ok(Chunk { block, header, layout, scale, record: PhantomData })
+    pub(crate) fn mapped(file: Arc<dyn Mapped>, place: Place) -> Result<Self, LayoutError> {
+        let at = place.at as usize;
+        let bytes = file.bytes().get(at..at + place.bytes as usize);
+        let short = LayoutError::Length { actual: file.bytes().len(), expected: at + place.bytes as usize };
+        let header = Header::check::<R>(bytes.ok_or(short)?)?;
+        Ok(Chunk::new(Bytes::Mapped { file, at }, header, Some(place)))
     }
 }
 
@@ -172,7 +210,7 @@ impl<R: Record> ChunkWriter<R> {
         let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
         index(records, scale, filter, directory);
         head.copy_from_slice(bytemuck::bytes_of(&header));
-        Some(Chunk { block: self.block, header, layout, scale, record: PhantomData })
+        Some(Chunk::new(Bytes::Owned(self.block), header, None))
     }
 }
 

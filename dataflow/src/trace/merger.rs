@@ -1,39 +1,50 @@
 //! Merging two runs, a measured piece at a time.
 
+use std::sync::Arc;
+
 use differential_dataflow::trace::implementations::spine_fueled::{Merger, SpineBatch};
 use timely::progress::frontier::AntichainRef;
 
 use super::builder::RunBuilder;
+use super::chunk::Chunk;
+use super::layer::Layer;
 use super::layout::CHUNK_RECORDS;
 use super::record::Record;
 use super::run::Run;
 
-impl<R: Record> SpineBatch for Run<R> {
+impl<R: Record> SpineBatch for Layer<R> {
     type Time = u64;
-    type Merger = RunMerger<R>;
+    type Merger = LayerMerger<R>;
 
     fn len(&self) -> usize {
-        Run::len(self)
+        Layer::len(self)
     }
 }
 
 /// A merge in progress. Epochs below the compaction frontier are told apart no more, so records that differ only in them fold.
-pub(crate) struct RunMerger<R> {
+/// With every chunk that is full, what was read up to there goes back: the older source then holds what was written, and both
+/// hold what is left.
+pub(crate) struct LayerMerger<R> {
     since: u64,
-    /// The next record of each source: chunk, and place in it.
+    /// The next record of each source: chunk of what is left, and place in it.
     next: [(usize, usize); 2],
     builder: RunBuilder<R>,
+    /// The older source, which holds what is written so far.
+    older: Layer<R>,
 }
 
-impl<R: Record> Merger<Run<R>> for RunMerger<R> {
-    fn new(source1: &Run<R>, source2: &Run<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
+impl<R: Record> Merger<Layer<R>> for LayerMerger<R> {
+    fn new(source1: &Layer<R>, source2: &Layer<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
         let since = compaction_frontier.first().copied().unwrap_or(u64::MAX);
-        RunMerger { since, next: [(0, 0); 2], builder: RunBuilder::new(source1.len() + source2.len()) }
+        let skip = |source: &Layer<R>| source.with_rest(|_, skip| (0, skip));
+        let builder = RunBuilder::new(source1.len() + source2.len());
+        LayerMerger { since, next: [skip(source1), skip(source2)], builder, older: source1.clone() }
     }
 
-    fn work(&mut self, source1: &Run<R>, source2: &Run<R>, fuel: &mut isize) {
+    fn work(&mut self, source1: &Layer<R>, source2: &Layer<R>, fuel: &mut isize) {
         while *fuel > 0 {
             let heads = [self.head(source1, 0), self.head(source2, 1)];
+            let heads = heads.each_ref().map(|head| head.as_ref().map(|(chunk, place)| &chunk.records()[*place..]));
             let limit = (*fuel as usize).min(CHUNK_RECORDS);
             let taken = match heads {
                 [Some(a), Some(b)] if R::FOLDS => self.fold_two(a, b, limit),
@@ -45,27 +56,40 @@ impl<R: Record> Merger<Run<R>> for RunMerger<R> {
             self.step(source1, 0, taken[0]);
             self.step(source2, 1, taken[1]);
             *fuel -= (taken[0] + taken[1]) as isize;
+            if let Some(full) = self.builder.take_full() {
+                self.give_back(source1, 0);
+                self.give_back(source2, 1);
+                source1.write(full);
+            }
         }
     }
 
-    fn done(self) -> Option<Run<R>> {
-        self.builder.finish()
+    fn done(self) -> Option<Layer<R>> {
+        let last = self.builder.finish();
+        let last = last.iter().flat_map(|run| run.chunks().iter().cloned());
+        let chunks: Vec<_> = self.older.take_merged().into_iter().chain(last).collect();
+        Run::from_chunks(chunks, 0).map(Layer::new)
     }
 }
 
-impl<R: Record> RunMerger<R> {
-    /// The rest of a source's current chunk; `None` at its end.
-    fn head<'a>(&self, source: &'a Run<R>, side: usize) -> Option<&'a [R]> {
+impl<R: Record> LayerMerger<R> {
+    /// A source's current chunk, and the place in it; `None` at its end.
+    fn head(&self, source: &Layer<R>, side: usize) -> Option<(Arc<Chunk<R>>, usize)> {
         let (chunk, place) = self.next[side];
-        source.chunks().get(chunk).map(|chunk| &chunk.records()[place..])
+        source.with_rest(|rest, _| rest.get(chunk).map(|chunk| (Arc::clone(chunk), place)))
     }
 
-    fn step(&mut self, source: &Run<R>, side: usize, taken: usize) {
+    fn step(&mut self, source: &Layer<R>, side: usize, taken: usize) {
         let (chunk, place) = &mut self.next[side];
         *place += taken;
-        if source.chunks().get(*chunk).is_some_and(|chunk| *place == chunk.records().len()) {
+        if source.with_rest(|rest, _| rest.get(*chunk).is_some_and(|chunk| *place == chunk.records().len())) {
             (*chunk, *place) = (*chunk + 1, 0);
         }
+    }
+
+    fn give_back(&mut self, source: &Layer<R>, side: usize) {
+        let (chunk, place) = &mut self.next[side];
+        source.give_back(std::mem::take(chunk), *place);
     }
 
     /// Merges until one side or `limit` ends; for records that never fold, or until the room does. Hashes are uniform, so which

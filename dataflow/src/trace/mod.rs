@@ -8,6 +8,7 @@
 pub(crate) mod block;
 pub(crate) mod builder;
 pub(crate) mod chunk;
+pub(crate) mod layer;
 pub(crate) mod layout;
 pub(crate) mod merger;
 pub(crate) mod prefetch;
@@ -20,6 +21,8 @@ pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use block::ALIGNMENT;
+pub(crate) use chunk::Chunk;
 pub(crate) use record::Record;
 pub(crate) use run::Run;
 pub(crate) use spine::Spine;

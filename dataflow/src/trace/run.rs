@@ -11,22 +11,26 @@ use super::record::Record;
 /// Sorted records in chunks. Cloning shares them; nothing ever changes one.
 pub(crate) struct Run<R> {
     chunks: Arc<[Arc<Chunk<R>>]>,
+    /// Records of the first chunk that are not of the run: they were merged into another.
+    skip: usize,
     len: usize,
 }
 
 impl<R> Clone for Run<R> {
     fn clone(&self) -> Self {
-        Run { chunks: Arc::clone(&self.chunks), len: self.len }
+        Run { chunks: Arc::clone(&self.chunks), ..*self }
     }
 }
 
 impl<R: Record> Run<R> {
-    /// A run from chunks in order, neither of which is empty.
-    pub(crate) fn new(chunks: Vec<Arc<Chunk<R>>>) -> Self {
+    /// A run from chunks in order; `None` where there are none. The first `skip` records of the first chunk are not of the run.
+    pub(crate) fn from_chunks(chunks: impl IntoIterator<Item = Arc<Chunk<R>>>, skip: usize) -> Option<Self> {
+        let chunks: Arc<[Arc<Chunk<R>>]> = chunks.into_iter().collect();
         let in_order = chunks.is_sorted_by(|before, after| before.hashes().1 <= after.hashes().0);
         assert!(in_order, "chunks of a run are out of order");
-        let len = chunks.iter().map(|chunk| chunk.records().len()).sum();
-        Run { chunks: chunks.into(), len }
+        assert!(skip < chunks.first()?.records().len(), "a run begins within its first chunk");
+        let len = chunks.iter().map(|chunk| chunk.records().len()).sum::<usize>() - skip;
+        Some(Run { chunks, skip, len })
     }
 
     /// The run of at most `len` records that are sorted by [`Record::order`]; `None` where there are none.
@@ -48,6 +52,21 @@ impl<R: Record> Run<R> {
         &self.chunks
     }
 
+    /// How many records of the first chunk are not of the run.
+    pub(crate) fn skip(&self) -> usize {
+        self.skip
+    }
+
+    /// The chunks, in order, and for each how many of its records, from the front, are not of the run.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&Arc<Chunk<R>>, usize)> {
+        self.chunks.iter().zip(std::iter::once(self.skip).chain(std::iter::repeat(0)))
+    }
+
+    /// The records, in order, a slice a chunk.
+    pub(crate) fn slices(&self) -> impl Iterator<Item = &[R]> {
+        self.parts().map(|(chunk, skip)| &chunk.records()[skip..])
+    }
+
     /// The number of records.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -60,30 +79,34 @@ impl<R: Record> Run<R> {
 
     /// Every record, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> {
-        self.chunks.iter().flat_map(|chunk| chunk.records())
+        self.slices().flatten()
     }
 
     /// The records of a key, in order, a slice for each chunk that holds some.
     pub(crate) fn find(&self, key: Fingerprint) -> impl Iterator<Item = &[R]> {
         let first = self.chunks.partition_point(|chunk| chunk.hashes().1 < key.hash);
-        let holding = self.chunks[first..].iter().take_while(move |chunk| chunk.hashes().0 <= key.hash);
-        holding.map(move |chunk| chunk.find(key)).filter(|records| !records.is_empty())
+        let holding = self.parts().skip(first).take_while(move |(chunk, _)| chunk.hashes().0 <= key.hash);
+        holding.map(move |(chunk, skip)| chunk.find(key, skip)).filter(|records| !records.is_empty())
     }
 
     /// The part whose hashes lie in `[low, high]`; `None` where that is empty. Whole chunks are shared, cut ones copied.
-    #[cfg_attr(not(test), expect(dead_code, reason = "what checkpoints and restoring stand on"))]
     pub(crate) fn slice(&self, low: u64, high: u64) -> Option<Run<R>> {
+        let (first, last) = (self.chunks[0].hashes().0, self.chunks[self.chunks.len() - 1].hashes().1);
+        if low <= first && last <= high {
+            return Some(self.clone());
+        }
         let mut chunks = Vec::new();
-        for chunk in self.chunks.iter() {
+        for (chunk, skip) in self.parts() {
             let (first, last) = chunk.hashes();
-            if low <= first && last <= high {
+            if skip == 0 && low <= first && last <= high {
                 chunks.push(Arc::clone(chunk));
             } else if first <= high && low <= last {
                 let inside = |record: &&R| (low..=high).contains(&record.key().hash);
-                let cut = Run::from_sorted(chunk.records().len(), chunk.records().iter().filter(inside).copied());
+                let records = &chunk.records()[skip..];
+                let cut = Run::from_sorted(records.len(), records.iter().filter(inside).copied());
                 chunks.extend(cut.iter().flat_map(|cut| cut.chunks().iter().cloned()));
             }
         }
-        (!chunks.is_empty()).then(|| Run::new(chunks))
+        Run::from_chunks(chunks, 0)
     }
 }

@@ -5,33 +5,36 @@ use differential_dataflow::trace::{Description, Span, Trace as _, TraceReader as
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
+use super::layer::Layer;
 use super::record::Record;
 use super::run::Run;
 
 /// A logarithmic number of runs, merged in the background of insertions. Physical merging is never held back; which epochs stay
 /// apart in it is said by [`set_since`](Spine::set_since).
 pub(crate) struct Spine<R: Record> {
-    spine: spine_fueled::Spine<Run<R>>,
-    upper: u64,
+    spine: spine_fueled::Spine<Layer<R>>,
+    /// How many runs were inserted.
+    inserted: u64,
 }
 
 impl<R: Record> Spine<R> {
-    /// An empty arrangement for an operator.
-    pub(crate) fn new(info: &OperatorInfo) -> Self {
-        Spine { spine: spine_fueled::Spine::with_effort(1, info.clone(), None, None), upper: 0 }
+    /// An arrangement, for an operator, of some runs.
+    pub(crate) fn new(info: &OperatorInfo, mut runs: Vec<Run<R>>) -> Self {
+        let mut spine = Spine { spine: spine_fueled::Spine::with_effort(1, info.clone(), None, None), inserted: 0 };
+        // The largest go in first, as if they had grown here.
+        runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
+        runs.into_iter().for_each(|run| spine.insert(Some(run)));
+        spine
     }
 
-    /// Adds what an epoch brought; epochs ascend.
-    ///
-    /// # Panics
-    /// Where the epoch, or a later one, was inserted before.
-    pub(crate) fn insert(&mut self, epoch: u64, run: Option<Run<R>>) {
-        assert!(self.upper <= epoch, "epoch {epoch} inserted twice; upper is {}", self.upper);
-        let lower = Antichain::from_elem(self.upper);
-        self.upper = epoch + 1;
-        let upper = Antichain::from_elem(self.upper);
+    /// Adds what an epoch brought.
+    pub(crate) fn insert(&mut self, run: Option<Run<R>>) {
+        // The spine asks that what is inserted says from when to when it is; that the intervals meet is all that matters.
+        let lower = Antichain::from_elem(self.inserted);
+        self.inserted += 1;
+        let upper = Antichain::from_elem(self.inserted);
         let desc = Description::new(lower, upper.clone(), Antichain::from_elem(0));
-        self.spine.insert(Span::new(desc, run));
+        self.spine.insert(Span::new(desc, run.map(Layer::new)));
         self.spine.set_physical_compaction(upper.borrow());
     }
 
@@ -43,7 +46,7 @@ impl<R: Record> Spine<R> {
     /// The runs, oldest first.
     pub(crate) fn runs(&self) -> Vec<Run<R>> {
         let mut runs = Vec::new();
-        self.spine.map_spans(|span| runs.extend(span.inner.clone()));
+        self.spine.map_spans(|span| runs.extend(span.inner.iter().flat_map(Layer::runs)));
         runs
     }
 }

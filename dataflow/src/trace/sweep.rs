@@ -59,20 +59,25 @@ impl Groups {
 pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
     const { assert!(R::FILTERED, "a sweep asks the filters") };
     let mut from = 0;
-    for chunk in run.chunks() {
+    for (chunk, skip) in run.parts() {
         let (low, high) = chunk.hashes();
         from += gallop(&keys[from..], |key| key.hash < low);
         if from == keys.len() {
             return;
         }
         let to = from + gallop(&keys[from..], |key| key.hash <= high);
-        sweep_chunk(chunk, &keys[from..to], |index, records| found(from + index, records));
+        sweep_chunk(chunk, skip, &keys[from..to], |index, records| found(from + index, records));
         // The next chunk may begin with the hash that this one ends with.
         from = to - keys[from..to].iter().rev().take_while(|key| key.hash == high).count();
     }
 }
 
-fn sweep_chunk<'r, R: Record>(chunk: &'r Chunk<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
+fn sweep_chunk<'r, R: Record>(
+    chunk: &'r Chunk<R>,
+    skip: usize,
+    keys: &[Fingerprint],
+    mut found: impl FnMut(usize, &'r [R]),
+) {
     let filter = chunk.filter();
     let directory = chunk.directory();
     let mut slots = [0_usize; BLOCK_KEYS];
@@ -93,7 +98,7 @@ fn sweep_chunk<'r, R: Record>(chunk: &'r Chunk<R>, keys: &[Fingerprint], mut fou
         }
         for index in &passed[..passed_len] {
             let index = *index as usize;
-            let records = chunk.find_in_slot(slots[index], keys[index]);
+            let records = chunk.find_in_slot(slots[index], keys[index], skip);
             if !records.is_empty() {
                 found(block * BLOCK_KEYS + index, records);
             }

@@ -1,6 +1,7 @@
 //! Runs against a `BTreeMap`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use differential_dataflow::trace::implementations::spine_fueled::Merger as _;
 use proptest::collection::vec;
@@ -11,13 +12,16 @@ use timely::progress::Antichain;
 use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::window::Granularity;
 use crate::operators::records::{OverlapRecord, UniqueUpdate, WindowCode};
+use crate::store::{Mapped, Place};
 
+use super::block::Block;
 use super::chunk::{Chunk, filter_mask};
+use super::layer::Layer;
 use super::layout::{CHUNK_RECORDS, LayoutError};
-use super::merger::RunMerger;
+use super::merger::LayerMerger;
 use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::sweep::sweep;
-use super::{Record as _, Run, Spine};
+use super::{Record, Run, Spine};
 
 /// Ad, window, epoch, copies.
 type Update = (Fingerprint, u32, u64, i64);
@@ -60,15 +64,35 @@ fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
 
 fn merge(a: &Run<OverlapRecord>, b: &Run<OverlapRecord>, since: u64, fuels: &[isize]) -> Option<Run<OverlapRecord>> {
     let frontier = Antichain::from_elem(since);
-    let mut merger = RunMerger::new(a, b, frontier.borrow());
+    let (a, b) = (Layer::new(a.clone()), Layer::new(b.clone()));
+    let mut merger = LayerMerger::new(&a, &b, frontier.borrow());
     for fuel in fuels.iter().cycle() {
         let mut fuel = *fuel;
-        merger.work(a, b, &mut fuel);
+        merger.work(&a, &b, &mut fuel);
         if fuel > 0 {
             break;
         }
     }
-    merger.done()
+    merger.done().map(|merged| merged.runs().remove(0))
+}
+
+/// Bytes at an aligned address, as if they were a file's.
+struct File {
+    block: Block,
+    length: usize,
+}
+
+impl Mapped for File {
+    fn bytes(&self) -> &[u8] {
+        &self.block.bytes()[..self.length]
+    }
+}
+
+fn from_bytes<R: Record>(bytes: &[u8]) -> Result<Chunk<R>, LayoutError> {
+    let mut block = Block::new(bytes.len());
+    block.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+    let place = Place { pack: 0, at: 0, bytes: bytes.len() as u64, crc: 0 };
+    Chunk::mapped(Arc::new(File { block, length: bytes.len() }), place)
 }
 
 proptest! {
@@ -127,13 +151,13 @@ proptest! {
 
     #[test]
     fn a_spine_holds_the_sum_of_its_epochs(epochs in vec(updates(60), 1..30), behind in 0_u64..4) {
-        let mut spine = Spine::new(&OperatorInfo::new(0, 0, [].into()));
+        let mut spine = Spine::new(&OperatorInfo::new(0, 0, [].into()), Vec::new());
         let mut all = Vec::new();
         for (number, updates) in epochs.iter().enumerate() {
             let epoch = number as u64 + 1;
             let updates: Vec<Update> = updates.iter().map(|(ad, window, _, n)| (*ad, *window, epoch, *n)).collect();
             spine.set_since(epoch.saturating_sub(behind));
-            spine.insert(epoch, run(&updates));
+            spine.insert(run(&updates));
             all.extend(updates);
             let since = epoch.saturating_sub(behind);
             for as_of in since..=epoch {
@@ -153,17 +177,57 @@ proptest! {
     fn a_chunk_is_its_bytes(present in updates(300), broken_at in 0_usize..64, bit in 0_u32..8) {
         let Some(run) = run(&present) else { return Ok(()) };
         let bytes = run.chunks()[0].as_bytes();
-        let read = Chunk::<OverlapRecord>::from_bytes(bytes).expect("a chunk reads its own bytes");
+        let read = from_bytes::<OverlapRecord>(bytes).expect("a chunk reads its own bytes");
         prop_assert_eq!(read.records(), run.chunks()[0].records());
         prop_assert_eq!(read.filter(), run.chunks()[0].filter());
         prop_assert_eq!(read.directory(), run.chunks()[0].directory());
         let mut broken = bytes.to_vec();
         broken[broken_at] ^= 1 << bit;
         if broken_at < 12 {
-            prop_assert!(Chunk::<OverlapRecord>::from_bytes(&broken).is_err());
+            prop_assert!(from_bytes::<OverlapRecord>(&broken).is_err());
         }
-        prop_assert!(Chunk::<OverlapRecord>::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        prop_assert!(from_bytes::<OverlapRecord>(&bytes[..bytes.len() - 1]).is_err());
     }
+}
+
+#[test]
+fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
+    let updates = |salt, count| -> Vec<Update> {
+        let hot = (0..3_000).map(|window| (Fingerprint { hash: 1 << 62, low: 7 }, window, 2, 1));
+        uniform(count, salt).map(|ad| (ad, 0, 1, 1)).chain(hot).collect()
+    };
+    let (older, newer) = (updates(4, 3 * CHUNK_RECORDS as u64), updates(5, 30_000));
+    let both: Vec<Update> = older.iter().chain(&newer).copied().collect();
+    let expected = model(&both, 3);
+    let mut keys: Vec<Fingerprint> = both.iter().map(|update| update.0).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let [a, b] = [&older, &newer].map(|updates| Layer::new(run(updates).expect("there are records")));
+    let mut merger = LayerMerger::new(&a, &b, Antichain::from_elem(3).borrow());
+    let mut fuel = 0;
+    while fuel <= 0 {
+        fuel = 7_001;
+        merger.work(&a, &b, &mut fuel);
+        let runs = [a.runs(), b.runs()].concat();
+        let (mut seen, mut swept, mut found) = (Model::new(), 0, 0);
+        for record in runs.iter().flat_map(Run::iter) {
+            *seen.entry((record.key(), record.window.window(), 3)).or_default() += record.users;
+        }
+        assert!(seen.iter().all(|(row, users)| *users <= expected[row]), "a record is seen twice");
+        let written: i64 = seen.values().sum();
+        let not_full = expected.values().sum::<i64>() - written;
+        assert_eq!(not_full, 0, "records are hidden");
+        for run in &runs {
+            sweep(run, &keys, |_, records| swept += records.len());
+            found += keys.iter().flat_map(|key| run.find(*key)).map(<[OverlapRecord]>::len).sum::<usize>();
+        }
+        let held: usize = runs.iter().map(Run::len).sum();
+        assert_eq!((swept, found), (held, held));
+        let chunks: usize = runs.iter().map(|run| run.chunks().len()).sum();
+        assert!(chunks <= both.len() / CHUNK_RECORDS + 7, "{chunks} chunks for {} records", both.len());
+    }
+    let merged = merger.done().expect("nothing cancels").runs();
+    assert_eq!(contents(&merged[0]), expected);
 }
 
 /// Fingerprints as the engine makes them.
@@ -208,9 +272,9 @@ fn a_hot_key_fills_chunks() {
 fn bytes_of_another_kind_are_refused() {
     let run = run(&[(Fingerprint { hash: 1, low: 1 }, 0, 1, 1)]).expect("there is a record");
     let bytes = run.chunks()[0].as_bytes();
-    let as_visits = Chunk::<crate::operators::records::VisitRecord>::from_bytes(bytes).err();
+    let as_visits = from_bytes::<crate::operators::records::VisitRecord>(bytes).err();
     assert_eq!(as_visits, Some(LayoutError::Schema(7, 32)));
     let mut later = bytes.to_vec();
     later[4] = 2;
-    assert_eq!(Chunk::<OverlapRecord>::from_bytes(&later).err(), Some(LayoutError::Version(2)));
+    assert_eq!(from_bytes::<OverlapRecord>(&later).err(), Some(LayoutError::Version(2)));
 }

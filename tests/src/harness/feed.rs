@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::engine::{Engine, EngineError, History as Kept, Settings, StreamName};
-use recount_dataflow::intake::{Intake, RawRecords, unreadable};
+use recount_dataflow::intake::{Batch, Intake, RawRecords, unreadable};
 use recount_dataflow::read::Reader;
+use recount_dataflow::store::EpochBinding;
 
 use crate::history::{Cut, History};
 use crate::model::Delivered;
@@ -108,20 +109,20 @@ pub fn push_all(engine: &mut Engine, history: &History, epochs: &[Vec<Delivered>
 }
 
 /// What makes batches of a history's records.
-pub struct Feeder<'a> {
-    history: &'a History,
+pub struct Feeder {
+    history: History,
     raw: Vec<Arc<Lines>>,
     intakes: Vec<Intake>,
 }
 
-impl<'a> Feeder<'a> {
+impl Feeder {
     /// A feeder of a whole history.
-    pub fn new(history: &'a History, epochs: &[Vec<Delivered>]) -> Feeder<'a> {
+    pub fn new(history: &History, epochs: &[Vec<Delivered>]) -> Feeder {
         let plan = &history.plan;
         let intakes = if plan.intake_per_stream { plan.streams as usize } else { 1 };
         let key = settings(history).key;
         Feeder {
-            history,
+            history: history.clone(),
             raw: (0..plan.streams).map(|stream| Arc::new(lines(epochs, stream))).collect(),
             intakes: (0..intakes).map(|_| Intake::new(key, history.rules)).collect(),
         }
@@ -133,13 +134,35 @@ impl<'a> Feeder<'a> {
     /// Where the engine stops.
     pub fn push_epoch(&mut self, engine: &mut Engine, epoch: u64, records: &[Delivered]) -> Result<(), EngineError> {
         let records: Vec<&Delivered> = records.iter().collect();
-        let wall_ms = wall_ms(self.history, epoch);
+        let wall_ms = wall_ms(&self.history, epoch);
         self.push(engine, &records, wall_ms)?;
         engine.close_epoch(Some(wall_ms))?;
         Ok(())
     }
 
+    /// Pushes the records of one epoch again, and closes it as it was bound.
+    ///
+    /// # Errors
+    /// Where the engine stops.
+    pub fn replay_epoch(
+        &mut self,
+        engine: &mut Engine,
+        binding: &EpochBinding,
+        records: &[Delivered],
+    ) -> Result<(), EngineError> {
+        let records: Vec<&Delivered> = records.iter().collect();
+        for batch in self.batches(&records) {
+            engine.push_bound(batch);
+        }
+        engine.close_bound(binding)
+    }
+
     fn push(&mut self, engine: &mut Engine, records: &[&Delivered], wall_ms: i64) -> Result<(), EngineError> {
+        self.batches(records).into_iter().try_for_each(|batch| engine.push(batch, Some(wall_ms)))
+    }
+
+    fn batches(&mut self, records: &[&Delivered]) -> Vec<Batch> {
+        let mut batches = Vec::new();
         let by_stream = |one: &&Delivered, next: &&Delivered| one.position.stream == next.position.stream;
         for run in records.chunk_by(by_stream) {
             for batch in run.chunks(self.history.plan.batch_records) {
@@ -148,10 +171,10 @@ impl<'a> Feeder<'a> {
                 let raw = self.raw[stream as usize].clone();
                 let mut builder = self.intakes[intake].batch(stream, batch.len(), raw);
                 batch.iter().for_each(|delivered| push_record(&mut builder, delivered));
-                engine.push(builder.finish(), Some(wall_ms))?;
+                batches.push(builder.finish());
             }
         }
-        Ok(())
+        batches
     }
 }
 

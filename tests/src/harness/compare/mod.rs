@@ -93,6 +93,16 @@ pub fn epoch(case: &Case<'_>, as_of: u64) -> Result<(), String> {
     changes(case, &snapshot).map_err(within)
 }
 
+/// All rows as of one epoch, whatever it changed.
+///
+/// # Errors
+/// The first difference.
+pub fn rows_at(case: &Case<'_>, as_of: u64) -> Result<(), String> {
+    let within = |difference| format!("as of {as_of}: {difference}");
+    let snapshot = snapshot(case, as_of)?;
+    state(case, &snapshot, &case.history.plan.granularities()).map_err(within)
+}
+
 /// The oldest epoch that has to be readable after the last one.
 fn since(case: &Case<'_>) -> u64 {
     (case.model.last_epoch() + 1).saturating_sub(case.history.plan.history_epochs)

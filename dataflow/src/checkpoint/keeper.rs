@@ -1,0 +1,126 @@
+//! The checkpoints that there are.
+
+use std::sync::Arc;
+
+use crate::store::Store;
+
+use super::manifest::{self, Manifest};
+use super::{Checkpoint, CheckpointError};
+
+/// The checkpoints of a store, to read.
+#[derive(Clone)]
+pub struct Checkpoints {
+    store: Arc<dyn Store>,
+}
+
+/// What is known of a checkpoint from its manifest alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// Its number.
+    pub number: u64,
+    /// The epoch that it holds the state of.
+    pub epoch: u64,
+    /// The wall clock bound to that epoch, ms since 1970.
+    pub wall_ms: i64,
+    /// Who wrote it.
+    pub writer: u64,
+    /// The bytes of the packs that it needs; packs are shared with other checkpoints.
+    pub bytes: u64,
+}
+
+/// A checkpoint that can not be used, and why.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Its number.
+    pub number: u64,
+    /// What is wrong.
+    pub why: CheckpointError,
+}
+
+/// What looking for the newest usable checkpoint came to.
+pub struct Found {
+    /// The newest that can be used; `None` where there never was one.
+    pub checkpoint: Option<Checkpoint>,
+    /// Newer ones that can not, the newest first. Somebody should know.
+    pub damaged: Vec<Damaged>,
+}
+
+impl Checkpoints {
+    /// The checkpoints of a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Checkpoints { store }
+    }
+
+    /// All whose manifest can be read, oldest first.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub fn list(&self) -> Result<Vec<CheckpointInfo>, CheckpointError> {
+        let manifests = manifests(&*self.store)?.into_iter().filter_map(Result::ok);
+        Ok(manifests.map(|(manifest, _)| info(&manifest)).collect())
+    }
+
+    /// The newest checkpoint whose every byte is as it was written.
+    ///
+    /// # Errors
+    /// [`CheckpointError::NoneUsable`] where there are some and none can be used, [`CheckpointError::Format`] where a later version
+    /// wrote the newest; else where the store fails.
+    pub fn newest(&self) -> Result<Found, CheckpointError> {
+        let mut damaged: Vec<Damaged> = Vec::new();
+        let numbers = numbers(&*self.store)?;
+        for number in numbers.iter().rev() {
+            match self.load(*number) {
+                Ok(checkpoint) => return Ok(Found { checkpoint: Some(checkpoint), damaged }),
+                Err(why) if why.is_damage() => damaged.push(Damaged { number: *number, why }),
+                Err(error) => return Err(error),
+            }
+        }
+        match damaged.first() {
+            None => Ok(Found { checkpoint: None, damaged }),
+            Some(Damaged { why, .. }) => {
+                Err(CheckpointError::NoneUsable { count: numbers.len(), newest: why.to_string() })
+            }
+        }
+    }
+
+    /// One checkpoint, with every byte checked.
+    ///
+    /// # Errors
+    /// Where it is not there, is damaged, or the store fails.
+    pub fn load(&self, number: u64) -> Result<Checkpoint, CheckpointError> {
+        let (manifest, _) = read(&*self.store, number)?;
+        Checkpoint::load(&*self.store, manifest)
+    }
+}
+
+/// Reads one manifest.
+pub(super) fn read(store: &dyn Store, number: u64) -> Result<(Manifest, u32), CheckpointError> {
+    let name = manifest::file_name(number);
+    let file = match store.map(&name) {
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Err(CheckpointError::NotFound { number }),
+        file => file.map_err(CheckpointError::store(&name, "reading"))?,
+    };
+    Manifest::decode(&name, file.bytes())
+}
+
+/// Reads every manifest, oldest first.
+pub(super) fn manifests(store: &dyn Store) -> Result<Vec<Result<(Manifest, u32), CheckpointError>>, CheckpointError> {
+    Ok(numbers(store)?.into_iter().map(|number| read(store, number)).collect())
+}
+
+fn numbers(store: &dyn Store) -> Result<Vec<u64>, CheckpointError> {
+    let names = store.list().map_err(CheckpointError::store("the directory of checkpoints", "listing"))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| manifest::number_of(name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn info(manifest: &Manifest) -> CheckpointInfo {
+    CheckpointInfo {
+        number: manifest.number,
+        epoch: manifest.epoch,
+        wall_ms: manifest.wall_ms,
+        writer: manifest.writer,
+        bytes: manifest.packs.iter().map(|pack| pack.bytes).sum(),
+    }
+}

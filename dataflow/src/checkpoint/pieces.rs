@@ -1,0 +1,49 @@
+//! Sequences that only grow at their end, kept in few pieces.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Place, Store};
+
+use super::CheckpointError;
+use super::pack::{PackName, PackWriter, Packs};
+
+/// Some of a sequence, as one piece. Pieces are concatenated by concatenating their bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Piece {
+    /// Where it is.
+    pub(crate) place: Place,
+    /// The number of its last element, where they have numbers.
+    pub(crate) last: u64,
+}
+
+/// Writes what is new of a sequence. Each piece that it leaves is at least twice as long as the one after it, so they stay few, and
+/// an element is rewritten a logarithmic number of times; none is in a `stale` pack.
+pub(crate) fn extend(
+    pieces: &[Piece],
+    new: Vec<u8>,
+    last: u64,
+    stale: &BTreeSet<u64>,
+    packs: &BTreeMap<u64, PackName>,
+    (store, writer): (&dyn Store, &mut PackWriter<'_>),
+) -> Result<Vec<Piece>, CheckpointError> {
+    let mut kept = pieces.to_vec();
+    let mut bytes = new;
+    // What is merged is a suffix, or the order would be lost.
+    let first_stale = kept.iter().position(|piece| stale.contains(&piece.place.pack)).unwrap_or(kept.len());
+    let mut merged = Vec::new();
+    while let Some(piece) = kept.last()
+        && (first_stale < kept.len() || !bytes.is_empty() && piece.place.bytes < 2 * bytes.len() as u64)
+    {
+        let pack = Packs::open(store, &[packs[&piece.place.pack]])?;
+        pack.check(piece.place)?;
+        bytes = [pack.piece(piece.place), &bytes].concat();
+        merged.extend(kept.pop());
+    }
+    if !bytes.is_empty() {
+        let last = merged.iter().map(|piece| piece.last).fold(last, u64::max);
+        kept.push(Piece { place: writer.append(&bytes)?, last });
+    }
+    Ok(kept)
+}

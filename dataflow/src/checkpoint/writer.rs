@@ -1,0 +1,232 @@
+//! From a state to files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use crate::domain::fact::Position;
+use crate::domain::fingerprint::Fingerprint;
+use crate::engine::timeline::Held;
+use crate::operators::context::State;
+use crate::read::Reader;
+use crate::store::Store;
+
+use super::arrangements::{ChunkWriter, EachArrangement as _, Live};
+use super::keeper::{manifests, read};
+use super::manifest::{self, Manifest, StateRecord};
+use super::pack::{self, PackName, PackWriter};
+use super::pieces::{self, Piece};
+use super::{CheckpointError, names, set_aside};
+
+/// Writes checkpoints of one engine, one at a time, beside everything else: no worker and no reader waits for it.
+pub struct Checkpointer {
+    store: Arc<dyn Store>,
+    writer: u64,
+    keep: usize,
+    reader: Reader,
+    /// The checkpoints that are kept, oldest first.
+    kept: Vec<Kept>,
+    next_number: u64,
+    next_pack: u64,
+    /// Every pack that a piece may be in.
+    packs: BTreeMap<u64, PackName>,
+    names: Vec<Piece>,
+    /// Names that no piece holds yet.
+    new_names: Vec<(Fingerprint, Arc<str>)>,
+    set_aside: Vec<Piece>,
+}
+
+/// A checkpoint that is kept.
+struct Kept {
+    number: u64,
+    crc: u32,
+    epoch: u64,
+    positions: Vec<Position>,
+    packs: BTreeSet<u64>,
+}
+
+impl Kept {
+    fn new(manifest: &Manifest, crc: u32) -> Self {
+        Kept {
+            number: manifest.number,
+            crc,
+            epoch: manifest.epoch,
+            positions: manifest.next_positions(),
+            packs: manifest.packs.iter().map(|pack| pack.number).collect(),
+        }
+    }
+}
+
+/// What came of a checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Its number.
+    pub number: u64,
+    /// The epoch that it holds the state of.
+    pub epoch: u64,
+    /// Bytes of the pack written for it.
+    pub bytes: u64,
+}
+
+impl Checkpointer {
+    /// A checkpointer of the engine behind `reader`, which goes on from what the store holds. `writer` is this process's epoch as a
+    /// writer, `keep` how many checkpoints stay, at least 2.
+    ///
+    /// # Errors
+    /// Where the store fails.
+    pub fn open(store: Arc<dyn Store>, reader: Reader, writer: u64, keep: usize) -> Result<Self, CheckpointError> {
+        let files = store.list().map_err(CheckpointError::store("the directory of checkpoints", "listing"))?;
+        let mut open = Checkpointer {
+            next_number: files.iter().filter_map(|name| manifest::number_of(name)).max().unwrap_or(0) + 1,
+            next_pack: files.iter().filter_map(|name| pack::number_of(name)).map(|(pack, _)| pack).max().unwrap_or(0)
+                + 1,
+            store,
+            writer,
+            keep: keep.max(2),
+            kept: Vec::new(),
+            packs: BTreeMap::new(),
+            names: Vec::new(),
+            new_names: Vec::new(),
+            set_aside: Vec::new(),
+            reader,
+        };
+        let restored = open.reader.restored_from();
+        for (manifest, crc) in manifests(&*open.store)?.into_iter().flatten() {
+            // What is newer than the one that was restored could not be used.
+            if restored.is_some_and(|number| manifest.number <= number) {
+                open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
+                open.kept.push(Kept::new(&manifest, crc));
+                (open.names, open.set_aside) = (manifest.names, manifest.set_aside);
+            }
+        }
+        Ok(open)
+    }
+
+    /// The newest checkpoint's epoch; `None` before the first.
+    pub fn newest_epoch(&self) -> Option<u64> {
+        self.kept.last().map(|kept| kept.epoch)
+    }
+
+    /// The epoch and the positions of the oldest checkpoint that is kept: the log and the bindings from there on are needed.
+    pub fn oldest(&self) -> Option<(u64, &[Position])> {
+        self.kept.first().map(|kept| (kept.epoch, kept.positions.as_slice()))
+    }
+
+    /// Writes the state after the newest complete epoch; `None` where a checkpoint holds it already.
+    ///
+    /// # Errors
+    /// Where the store fails: what was written counts for nothing then, and where [`CheckpointError::is_retryable`] a later call may
+    /// succeed; else whoever holds the directory is to stop. [`CheckpointError::Fenced`] where another process has taken it over.
+    pub fn write(&mut self) -> Result<Option<Written>, CheckpointError> {
+        let held = self.reader.hold_newest();
+        let epoch = held.complete.epoch;
+        if epoch <= self.newest_epoch().unwrap_or(0) {
+            return Ok(None);
+        }
+        self.new_names.append(&mut self.reader.take_new_names());
+        let stale = self.stale_packs(&held.workers)?;
+        let store = Arc::clone(&self.store);
+        let mut pack = PackWriter::new(&*store, self.next_pack, self.writer);
+        self.next_pack += 1;
+        let (states, homes) = ChunkWriter::new(&mut pack, &stale).write(&held.workers)?;
+        let names = self.write_names(&mut pack, &stale)?;
+        let set_aside = self.write_set_aside(&mut pack, &stale, epoch)?;
+        let pack = pack.finish()?;
+        // The pack is durable: whatever happens to the manifest, these pieces need not be written again.
+        self.packs.extend(pack.map(|pack| (pack.number, pack)));
+        homes.into_iter().for_each(|home| home());
+        self.new_names.clear();
+        (self.names, self.set_aside) = (names, set_aside);
+        let number = self.commit(&held, states)?;
+        self.collect()?;
+        Ok(Some(Written { number, epoch, bytes: pack.map_or(0, |pack| pack.bytes) }))
+    }
+
+    /// The packs of which less than half is still needed: what is, moves.
+    fn stale_packs(&self, states: &[Arc<State>]) -> Result<BTreeSet<u64>, CheckpointError> {
+        let mut live = Live::default();
+        states.iter().try_for_each(|state| live.look_at(state))?;
+        self.names.iter().chain(&self.set_aside).for_each(|piece| live.add(piece.place));
+        let is_stale = |pack: &&PackName| live.bytes.get(&pack.number).is_some_and(|bytes| bytes * 2 < pack.bytes);
+        Ok(self.packs.values().filter(is_stale).map(|pack| pack.number).collect())
+    }
+
+    fn write_names(&self, pack: &mut PackWriter<'_>, stale: &BTreeSet<u64>) -> Result<Vec<Piece>, CheckpointError> {
+        let new = names::encode(&self.new_names);
+        pieces::extend(&self.names, new, 0, stale, &self.packs, (&*self.store, pack))
+    }
+
+    fn write_set_aside(
+        &self,
+        pack: &mut PackWriter<'_>,
+        stale: &BTreeSet<u64>,
+        epoch: u64,
+    ) -> Result<Vec<Piece>, CheckpointError> {
+        let written = self.set_aside.last().map_or(0, |piece| piece.last);
+        let (oldest, records) = self.reader.set_aside_after(written, epoch);
+        let last = records.last().map_or(written, |(number, _)| *number);
+        let new = set_aside::encode(records.iter().map(|(number, record)| (*number, &**record)));
+        let needed: Vec<Piece> = self.set_aside.iter().filter(|piece| oldest <= piece.last).copied().collect();
+        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack))
+    }
+
+    /// Creates the manifest: from here on the checkpoint is one.
+    fn commit(&mut self, held: &Held, states: Vec<StateRecord>) -> Result<u64, CheckpointError> {
+        let parent = self.kept.last().map(|kept| (kept.number, kept.crc));
+        let (names, set_aside) = (self.names.clone(), self.set_aside.clone());
+        let rules = self.reader.rules();
+        let mut manifest = Manifest::new(&held.complete, rules, self.writer, parent, states, names, set_aside);
+        manifest.packs = manifest.pack_numbers().iter().map(|number| self.packs[number]).collect();
+        loop {
+            manifest.number = self.next_number;
+            self.next_number += 1;
+            let name = manifest::file_name(manifest.number);
+            let (bytes, crc) = manifest.encode();
+            let mut file = self.store.create(&name).map_err(CheckpointError::store(&name, "creating"))?;
+            file.write_all(&bytes).map_err(CheckpointError::store(&name, "writing"))?;
+            match file.finish() {
+                Ok(()) => {
+                    self.kept.push(Kept::new(&manifest, crc));
+                    return Ok(manifest.number);
+                }
+                // One who was stopped before us may have come first; one who came after us is right.
+                Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {
+                    let (other, _) = read(&*self.store, manifest.number)?;
+                    if self.writer <= other.writer {
+                        return Err(CheckpointError::Fenced { number: manifest.number });
+                    }
+                }
+                Err(cause) => return Err(CheckpointError::store(&name, "syncing")(cause)),
+            }
+        }
+    }
+
+    /// Removes the checkpoints beyond those that are kept, and every pack that no checkpoint needs. Packs of a later writer are not
+    /// ours to judge.
+    fn collect(&mut self) -> Result<(), CheckpointError> {
+        let surplus = self.kept.len().saturating_sub(self.keep);
+        self.kept.drain(..surplus);
+        let oldest = self.kept.first().map_or(0, |kept| kept.number);
+        let listing = CheckpointError::store("the directory of checkpoints", "listing");
+        let files = self.store.list().map_err(listing)?;
+        let old = |name: &&String| manifest::number_of(name).is_some_and(|number| number < oldest);
+        files.iter().filter(old).try_for_each(|name| self.delete(name))?;
+        let needed: BTreeSet<u64> = manifests(&*self.store)?
+            .into_iter()
+            .flatten()
+            .flat_map(|(manifest, _)| manifest.packs)
+            .map(|pack| pack.number)
+            .chain(self.kept.iter().flat_map(|kept| kept.packs.iter().copied()))
+            .collect();
+        self.packs.retain(|number, _| needed.contains(number));
+        let is_unneeded = |name: &&String| {
+            let pack = pack::number_of(name);
+            pack.is_some_and(|(number, writer)| writer <= self.writer && !needed.contains(&number))
+        };
+        files.iter().filter(is_unneeded).try_for_each(|name| self.delete(name))
+    }
+
+    fn delete(&self, name: &str) -> Result<(), CheckpointError> {
+        self.store.delete(name).map_err(CheckpointError::store(name, "deleting"))
+    }
+}

@@ -1,0 +1,5 @@
+//! Histories of appends on a disk that fails, and what must be true of the log afterwards.
+
+mod log;
+
+pub use log::{LogWorld, NEW_STORE, RETAINED, history, open_dir};
