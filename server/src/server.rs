@@ -3,26 +3,27 @@
 use std::io;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use recount_connectors::log::{Log, LogFailure};
-use recount_connectors::{FileSource, Source};
-use recount_dataflow::engine::{Engine, EngineError, Settings};
+use recount_connectors::FileSource;
+use recount_connectors::log::LogFailure;
+use recount_dataflow::engine::{EngineError, Settings};
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::api::ingest::Ingest;
 use crate::api::{Bounds, Shared};
+use crate::backend::Backend;
 use crate::evidence::Evidence;
-use crate::feed::Feed;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
-use crate::store::Store;
 pub use crate::store::{StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
@@ -98,9 +99,9 @@ pub enum ServerError {
 
 /// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
-/// It takes the addresses and the data directory, then starts the engine, the feed, the watcher and the listeners. It ends the
-/// listeners and all streams first, gives running calls the drain time, closes the log, which nobody appends to any more, and
-/// stops the feed, the engine and the watcher when nobody reads any more.
+/// It takes the addresses, starts the backend (directory, log, checkpoint, engine, feed), waits until what was readable before is
+/// readable again, and starts the watcher and the listeners. It ends the listeners and all streams first, gives running calls
+/// the drain time, and stops the backend (feed, engine, a last checkpoint, log, directory) when nobody asks any more.
 ///
 /// # Errors
 /// Where something could not start, or failed on the way.
@@ -110,43 +111,37 @@ pub async fn run(
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    let ServerSettings { mut engine, mut lineage, .. } = settings;
+    let mut shutdown = pin!(shutdown);
     let (grpc_listener, grpc) = bind(settings.grpc_addr).await?;
     let (http_listener, http) = bind(settings.http_addr).await?;
-    let (source, store): (Box<dyn Source>, Option<Store>) = match input {
-        Input::Files(files) => (Box::new(files), None),
-        Input::Store(store_settings) => {
-            let store = blocking(move || Store::open(&store_settings, engine.rules)).await?;
-            (engine.key, lineage) = (store.dir.hash_key(), store.lineage());
-            (Box::new(store.source()?), Some(store))
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (starting, waits) = (settings.clone(), stopping.clone());
+    let mut backend = blocking(move || Backend::start(input, &starting, waits)).await?;
+    tokio::select! {
+        caught_up = backend.caught_up() => caught_up?,
+        () = &mut shutdown => {
+            blocking(move || backend.stop()).await;
+            return Ok(());
         }
-    };
-    let ingest = store.as_ref().map(|store| Ingest::new(store.log.clone(), engine.rules, lineage));
-    let evidence = Evidence::new(source.raw_store());
-    let engine = Engine::start(engine, source.streams())?;
-    let reader = engine.reader();
-    let mut feed = Feed::start(engine, source, settings.epoch_interval).map_err(ServerError::Thread)?;
+    }
+    let (reader, lineage) = (backend.reader.clone(), backend.lineage);
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
     let (down, is_down) = watch::channel(false);
-    let shared = Shared::new(reader, lineage, evidence, settings.bounds, progress, is_down.clone());
-    let metrics = Arc::new(Metrics::new(shared.clone(), ingest.clone()));
+    let shared =
+        Shared::new(reader, lineage, Evidence::new(backend.raw.clone()), settings.bounds, progress, is_down.clone());
+    let ingest = backend.log().map(|log| Ingest::new(log, settings.engine.rules, lineage));
+    let metrics = backend.measure(Metrics::new(shared.clone(), ingest.clone()));
     let streams = settings.concurrent_streams;
-    let http_router = http::router(shared.clone(), metrics, ingest.clone());
-    let grpc_router = grpc::router(shared, ingest, streams, is_down.clone()).await;
+    let http_router = http::router(shared.clone(), Arc::new(metrics), ingest.clone());
+    let grpc_router = grpc::router(shared, ingest, backend.trigger(), streams, is_down.clone()).await;
     let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });
 
-    // The directory is held until nothing writes any more: its lock goes with it.
-    let (dir, log, mut log_failure) = match store {
-        Some(Store { dir, log, failure }) => (Some(dir), Some(log), Some(failure)),
-        None => (None, None, None),
-    };
     let ended = tokio::select! {
         () = shutdown => Ok(()),
-        error = feed.failed() => Err(ServerError::from(error)),
-        failure = failed(&mut log_failure) => Err(ServerError::Log(failure)),
+        error = backend.failed() => Err(error),
         end = &mut grpc_serving => Err(end.expect("serving does not panic").err().map_or_else(
             || unreachable!("the listener goes on until it is told to end"),
             ServerError::from,
@@ -158,12 +153,10 @@ pub async fn run(
     let drained_by = Instant::now() + settings.drain;
     drain(grpc_serving, drained_by).await;
     drain(http_serving, drained_by).await;
+    stopping.store(true, Ordering::Relaxed);
     blocking(move || {
-        // Who still holds the log was broken off above, and lets go of it in a moment.
-        log.and_then(Arc::into_inner).map(Log::close);
-        feed.stop();
+        backend.stop();
         watcher.stop();
-        drop(dir);
     })
     .await;
     ended
@@ -173,18 +166,6 @@ pub async fn run(
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|failure| resume_unwind(failure.into_panic()))
-}
-
-/// Waits until the log fails, which is for ever where there is none.
-async fn failed(failure: &mut Option<oneshot::Receiver<Arc<LogFailure>>>) -> Arc<LogFailure> {
-    match failure {
-        Some(failure) => match failure.await {
-            Ok(failure) => failure,
-            // It ends without a word where it is closed, which is after this was of interest.
-            Err(_) => std::future::pending().await,
-        },
-        None => std::future::pending().await,
-    }
 }
 
 async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {

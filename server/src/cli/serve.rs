@@ -106,7 +106,13 @@ fn files(args: &ServeArgs, config: &Config, key: HashKey) -> Result<FileSource, 
 
 fn store_settings(config: &Config, dir: &Path) -> Result<StoreSettings, CliError> {
     let new = NewStore { id: u64::from_le_bytes(random()?), hash_secret: random()?, partitions: config.partitions };
-    Ok(StoreSettings { dir: dir.to_owned(), new, log: config.log.clone() })
+    Ok(StoreSettings {
+        dir: dir.to_owned(),
+        new,
+        log: config.log.clone(),
+        checkpoint_interval: config.checkpoint_interval,
+        checkpoints_kept: config.checkpoints_kept,
+    })
 }
 
 /// The settings of the service. A data directory has its own key and lineage, and these are not used.

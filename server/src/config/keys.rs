@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 31] = [
+pub(crate) const KEYS: [Key; 33] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -56,6 +56,8 @@ pub(crate) const KEYS: [Key; 31] = [
         "how long the log keeps events; off keeps all, and lets them be counted anew",
     ),
     key("store.log_retention_bytes", "off", "how large the log may be; off sets no bound"),
+    key("checkpoint.interval", "10s", "time between two checkpoints"),
+    key("checkpoint.keep", "2", "checkpoints that are kept, at least 2"),
     key("log.level", "info", "error, warn, info, debug or trace; or a filter by module"),
     key("log.format", "text", "text or json"),
     key("query.timeout", "30s", "how long `recount query` waits for an answer"),

@@ -60,6 +60,8 @@ pub(crate) struct Config {
     /// Partitions of the log of a store that is made.
     pub(crate) partitions: u16,
     pub(crate) log: LogSettings,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) checkpoints_kept: usize,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
@@ -109,6 +111,8 @@ impl TryFrom<&Layers> for Config {
             drain: read.duration("grpc.drain", Duration::ZERO)?,
             partitions: read.number("store.partitions", 1, 4_096)? as u16,
             log: read.log()?,
+            checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
+            checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             log_level: read.with("log.level", |text| Ok(text.to_string()))?,
             log_format: read.with("log.format", |text| match text {
                 "text" => Ok(LogFormat::Text),

@@ -26,13 +26,14 @@ pub struct Daemon {
     pub ingest: IngestServiceClient<Channel>,
 }
 
-/// The command, with what every test wants.
-pub fn command(dir: &Path, flags: &[&str]) -> Command {
+/// The command, with what every test wants. Settings are named as in the environment, without the prefix.
+pub fn command(dir: &Path, settings: &[(&str, &str)]) -> Command {
     let free = "127.0.0.1:0";
     let mut command = Command::new(env!("CARGO_BIN_EXE_recount"));
     command.args(["serve", "--grpc", free, "--http", free, "--workers", "2", "--epoch-interval", "10ms", "--data-dir"]);
-    command.arg(dir).args(flags).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("RECOUNT__LOG__LEVEL", "warn");
+    command.envs(settings.iter().map(|(name, value)| (format!("RECOUNT__{name}"), value)));
     command
 }
 
@@ -41,8 +42,8 @@ impl Daemon {
         Daemon::start_with(dir, &[]).await
     }
 
-    pub async fn start_with(dir: &Path, flags: &[&str]) -> Daemon {
-        let mut child = command(dir, flags).spawn().unwrap();
+    pub async fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Daemon {
+        let mut child = command(dir, settings).spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let Ok(first) = serde_json::from_str::<Value>(&first) else {
@@ -66,7 +67,7 @@ impl Daemon {
     pub async fn rows(&mut self, ad_id: &str, token: Vec<u8>) -> Vec<wire::CountRow> {
         let request = wire::GetCountsRequest {
             ad_ids: vec![ad_id.into()],
-            start_ms: NOON_MS - 600 * MINUTE_MS,
+            start_ms: NOON_MS - 1_000 * MINUTE_MS,
             end_ms: NOON_MS + 600 * MINUTE_MS,
             granularity: Granularity::Day.into(),
             read: Some(ReadAt { at: Some(At::AtLeast(token)) }),
@@ -110,8 +111,8 @@ impl Drop for Daemon {
 }
 
 /// A daemon that does not start: its exit code, and what it said.
-pub async fn refused(dir: &Path, flags: &[&str]) -> (Option<i32>, String) {
-    ended(&mut command(dir, flags).spawn().unwrap()).await
+pub async fn refused(dir: &Path, settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    ended(&mut command(dir, settings).spawn().unwrap()).await
 }
 
 async fn ended(child: &mut Child) -> (Option<i32>, String) {
