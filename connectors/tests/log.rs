@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+// Files are not read here.
+#[allow(dead_code)]
 mod support;
 
 use std::path::Path;

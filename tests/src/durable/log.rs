@@ -9,6 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
 use recount_connectors::log::{AppendError, Appended, Log, LogSettings, LogSource, LogView, Retention};
 use recount_connectors::{Format, Next, Source as _, SourceError};
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::domain::rules::Rules;
 
@@ -17,7 +18,7 @@ use crate::disk::FaultDisk;
 /// The store of these tests.
 pub const NEW_STORE: NewStore = NewStore { id: 0xfeed_5eed_0bad_cafe, hash_secret: [9; 16], partitions: 2 };
 /// What retention leaves, in bytes.
-pub const RETAINED: u64 = 6_000;
+const RETAINED: u64 = 6_000;
 
 /// Everything that is known of a log from outside.
 #[derive(Default)]
@@ -117,11 +118,6 @@ impl LogWorld {
         log.retain(&self.floor, 0).is_ok()
     }
 
-    /// How many appends were acknowledged.
-    pub fn acknowledged(&self) -> usize {
-        self.acked.len()
-    }
-
     /// The offset up to which a partition was acknowledged.
     pub fn end(&self, partition: u16) -> u64 {
         self.acked.iter().filter(|(at, _)| at.partition == partition).map(|(at, _)| at.end).max().unwrap_or(0)
@@ -134,12 +130,11 @@ impl LogWorld {
     /// Where it is not so.
     pub fn check(&self, disk: &FaultDisk) {
         let dir = open_dir(disk).unwrap_or_else(|error| panic!("{error}"));
-        let before = LogView::read_only(&dir).and_then(|view| Ok((read(&view)?, view)));
+        let before = read(&LogView::read_only(&dir).unwrap_or_else(|error| panic!("{error}")));
         let log = Log::open(&dir, settings(), |_| {}).unwrap_or_else(|error| panic!("{error}"));
-        let held = read_live(&log.view());
+        let held = read(&log.view());
         self.check_held(&log.view(), &held);
-        // A reader beside the writer saw the same.
-        assert_eq!(before.unwrap_or_else(|error| panic!("{error}")).0, held);
+        assert_eq!(before, held, "a reader beside the writer sees the same");
     }
 
     /// The same, of what was read already.
@@ -181,20 +176,14 @@ impl LogWorld {
     }
 }
 
-/// All that a log holds that does not grow.
-fn read(view: &Arc<LogView>) -> Result<Held, recount_connectors::log::LogError> {
-    let ends: Vec<u64> = (0..view.partitions()).map(|partition| view.end(partition)).collect();
-    Ok(read_to(view, &ends).unwrap_or_else(|error| panic!("{error}")))
-}
-
-fn read_live(view: &Arc<LogView>) -> Held {
+/// All that a log holds.
+fn read(view: &Arc<LogView>) -> Held {
     let ends: Vec<u64> = (0..view.partitions()).map(|partition| view.end(partition)).collect();
     read_to(view, &ends).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// What the partitions hold up to these offsets.
 fn read_to(view: &Arc<LogView>, ends: &[u64]) -> Result<Held, SourceError> {
-    use recount_dataflow::domain::fact::Position;
     let starts = (0..view.partitions()).map(|stream| Position { stream, offset: view.start(stream) });
     let starts: Vec<Position> = starts.collect();
     let mut source = LogSource::start(view, HashKey::new([9; 16]), Rules::default(), &starts)?;

@@ -2,4 +2,4 @@
 
 mod log;
 
-pub use log::{LogWorld, NEW_STORE, RETAINED, history, open_dir};
+pub use log::{LogWorld, NEW_STORE, history, open_dir};
