@@ -6,6 +6,7 @@ mod support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use recount_proto::v1 as wire;
 use recount_proto::v1::admin_service_client::AdminServiceClient;
@@ -123,6 +124,42 @@ async fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     let (code, said) = refused(dir.path(), SELDOM).await;
     assert_eq!(code, Some(1));
     assert!(said.contains("recount rebuild"), "{said}");
+}
+
+fn recount(args: &[&str], dir: &Path) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_recount")).args(args).arg("--data-dir").arg(dir).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn a_data_directory_is_verified_beside_its_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    for round in 0..3 {
+        let clicks = (0..50).map(|n| click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n)).collect();
+        let token = daemon.append(clicks).await.token;
+        daemon.received("ad0", token).await;
+        checkpoint(&daemon).await;
+    }
+    let (code, stdout, stderr) = recount(&["verify", "--json"], dir.path());
+    assert_eq!(code, Some(0), "{stderr}");
+    let verified: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&verified["records"], &verified["checkpoints"]), (&150.into(), &2.into()));
+    let (code, stdout, _) = recount(&["checkpoint", "list", "--json"], dir.path());
+    assert_eq!((code, stdout.lines().count()), (Some(0), 2));
+    assert_eq!(recount(&["checkpoint", "verify"], dir.path()).0, Some(0));
+    daemon.kill();
+
+    let pack = fs::read_dir(dir.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let pack = pack.filter(|path| path.extension().is_some_and(|ext| ext == "pack")).max().unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let (code, stdout, stderr) = recount(&["checkpoint", "verify"], dir.path());
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    let (code, _, stderr) = recount(&["verify"], &dir.path().join("elsewhere"));
+    assert_eq!(code, Some(1), "{stderr}");
 }
 
 fn manifests(dir: &Path) -> Vec<std::path::PathBuf> {

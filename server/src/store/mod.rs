@@ -1,6 +1,7 @@
 //! The data directory in operation: what is opened, in which order, and how it fails.
 
 mod checkpoints;
+pub(crate) mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
