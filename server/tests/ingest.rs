@@ -24,6 +24,8 @@ const JSON: (&str, &str) = ("content-type", "application/json");
 const LINES: (&str, &str) = ("content-type", "application/x-ndjson");
 const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
 
+type Headers = Vec<(&'static str, &'static str)>;
+
 fn reason(status: &Status) -> String {
     status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
@@ -66,7 +68,7 @@ async fn every_form_of_body_is_taken() {
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
     };
-    let bodies: Vec<(Vec<(&str, &str)>, Vec<u8>, u64)> = vec![
+    let bodies: Vec<(Headers, Vec<u8>, u64)> = vec![
         (vec![JSON], line("j1", "ad").into_bytes(), 1),
         (
             vec![("content-type", "application/json; charset=utf-8")],
@@ -160,7 +162,7 @@ async fn bodies_that_are_none_are_refused_whole() {
     let big = vec![b' '; (16 << 20) + 1];
     let bomb = zstd::encode_all(&big[..], 3).unwrap();
     let coded = |coding| [LINES, ("content-encoding", coding)];
-    let cases: Vec<(Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
+    let cases: Vec<(Headers, Vec<u8>, u16, &str)> = vec![
         (vec![JSON], b"not json".to_vec(), 400, "BODY_INVALID"),
         (vec![JSON], b"".to_vec(), 400, "BODY_INVALID"),
         (vec![JSON], b"[{},".to_vec(), 400, "BODY_INVALID"),
