@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
     let raw_dir = out_dir.join("raw");
     fs::create_dir_all(&raw_dir)?;
     tonic_prost_build::configure()
-        .build_client(false)
+        .build_client(services)
         .build_server(services)
         .bytes(RAW_FIELD)
         .out_dir(raw_dir)
