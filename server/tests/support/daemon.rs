@@ -86,8 +86,16 @@ impl Daemon {
     }
 
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        signal(self.pid(), name);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn wait(mut self) -> (Option<i32>, String) {
+        ended(&mut self.child).await
     }
 
     /// Kills the process, as a crash does.
@@ -124,6 +132,11 @@ async fn ended(child: &mut Child) -> (Option<i32>, String) {
     }
     child.kill().unwrap();
     panic!("the daemon did not end: {}", rest(child.stderr.take()));
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 fn rest(stderr: Option<ChildStderr>) -> String {
