@@ -70,6 +70,8 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 24;
 
 /// Bytes of the encoded metrics and numbers of one row or ad, at most.
 const NUMBERS_BYTES_MAX: usize = 128;
+/// Bytes of one encoded row, at most.
+pub const ROW_BYTES_MAX: usize = ID_BYTES_MAX + NUMBERS_BYTES_MAX;
 
 const _: () = assert!(
     LIMIT_MAX * (ID_BYTES_MAX + NUMBERS_BYTES_MAX) < RESPONSE_BYTES_MAX - RESPONSE_BYTES_SPARE,

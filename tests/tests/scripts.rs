@@ -12,6 +12,7 @@ fn minutes() -> Rules {
         dedup_horizon_ms: 4 * MINUTE_MS,
         max_future_skew_ms: 10 * SECOND_MS,
         dedup_fallback: false,
+        counts_retention_ms: None,
     }
 }
 

@@ -34,20 +34,10 @@ struct Written {
     store_id: String,
     hash_key: String,
     partitions: u16,
-    rules: WrittenRules,
+    rules: Rules,
     /// CRC-32 of all of the above as compact JSON.
     #[serde(default)]
     checksum: String,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenRules {
-    allowed_lateness_ms: i64,
-    correction_horizon_ms: i64,
-    dedup_horizon_ms: i64,
-    max_future_skew_ms: i64,
-    dedup_fallback: bool,
 }
 
 /// The part of the file that every format has.
@@ -113,19 +103,12 @@ impl StoreFile {
     }
 
     fn to_written(&self) -> Written {
-        let rules = &self.rules;
         let mut written = Written {
             format: FORMAT,
             store_id: format!("{:016x}", self.id),
             hash_key: format!("{:032x}", u128::from_be_bytes(self.hash_secret)),
             partitions: self.partitions,
-            rules: WrittenRules {
-                allowed_lateness_ms: rules.allowed_lateness_ms,
-                correction_horizon_ms: rules.correction_horizon_ms,
-                dedup_horizon_ms: rules.dedup_horizon_ms,
-                max_future_skew_ms: rules.max_future_skew_ms,
-                dedup_fallback: rules.dedup_fallback,
-            },
+            rules: self.rules,
             checksum: String::new(),
         };
         written.checksum = checksum(&written);
@@ -139,19 +122,7 @@ impl StoreFile {
         }
         let id = u64::from_str_radix(&written.store_id, 16).map_err(|_| "store_id is no hexadecimal number")?;
         let secret = u128::from_str_radix(&written.hash_key, 16).map_err(|_| "hash_key is no hexadecimal number")?;
-        let rules = written.rules;
-        Ok(StoreFile {
-            id,
-            hash_secret: secret.to_be_bytes(),
-            partitions: written.partitions,
-            rules: Rules {
-                allowed_lateness_ms: rules.allowed_lateness_ms,
-                correction_horizon_ms: rules.correction_horizon_ms,
-                dedup_horizon_ms: rules.dedup_horizon_ms,
-                max_future_skew_ms: rules.max_future_skew_ms,
-                dedup_fallback: rules.dedup_fallback,
-            },
-        })
+        Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), partitions: written.partitions, rules: written.rules })
     }
 }
 
@@ -176,5 +147,10 @@ fn differences(stored: &Rules, given: &Rules) -> Vec<String> {
         .map(|(name, stored, given)| format!("{name} was {stored} ms and is now {given} ms"));
     let fallback = (stored.dedup_fallback != given.dedup_fallback)
         .then(|| format!("dedup.fallback was {} and is now {}", stored.dedup_fallback, given.dedup_fallback));
-    lengths.chain(fallback).collect()
+    let kept = |retention_ms: Option<i64>| retention_ms.map_or("everything".to_owned(), |ms| format!("{ms} ms"));
+    let retention = (stored.counts_retention_ms != given.counts_retention_ms).then(|| {
+        let (was, is) = (kept(stored.counts_retention_ms), kept(given.counts_retention_ms));
+        format!("counts_retention was {was} and is now {is}")
+    });
+    lengths.chain(fallback).chain(retention).collect()
 }

@@ -43,11 +43,6 @@ impl Checkpoint {
         self.manifest.next_positions()
     }
 
-    /// What an engine goes on from.
-    pub(crate) fn into_origin(self) -> Origin {
-        self.origin
-    }
-
     /// Maps all that a manifest names and checks every byte of it.
     pub(crate) fn load(store: &dyn Store, manifest: Manifest) -> Result<Checkpoint, CheckpointError> {
         let packs = Packs::open(store, &manifest.packs)?;
@@ -81,6 +76,12 @@ impl Checkpoint {
             set_aside: SetAsideList::restore(records),
         };
         Ok(Checkpoint { manifest, origin })
+    }
+}
+
+impl From<Checkpoint> for Origin {
+    fn from(checkpoint: Checkpoint) -> Origin {
+        checkpoint.origin
     }
 }
 

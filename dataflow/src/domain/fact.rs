@@ -7,6 +7,7 @@ use bytemuck::{Pod, Zeroable};
 
 use super::event::{Click, Decision, Verdict};
 use super::fingerprint::{Fingerprint, HashKey, content_order, verdict_order};
+use super::retention::Retention;
 use super::rules::{MINUTE_MS, Rules};
 use super::validate::PRICE_MICROS_MAX;
 use super::window::Granularity;
@@ -64,7 +65,18 @@ pub enum FactKind {
 impl Fact {
     /// The fact of a valid click's copy. `position.offset` is below [`OFFSET_END`].
     pub fn copy(click: &Click<'_>, position: Position, key: &HashKey, rules: &Rules) -> Fact {
-        let ad = key.ad(&click.ad_id);
+        Fact::copy_of(click, key.ad(&click.ad_id), position, key, rules)
+    }
+
+    /// The same where the ad's fingerprint is known already.
+    #[inline]
+    pub(crate) fn copy_of(
+        click: &Click<'_>,
+        ad: Fingerprint,
+        position: Position,
+        key: &HashKey,
+        rules: &Rules,
+    ) -> Fact {
         let visit = match click.user_id.is_empty() {
             true => Fingerprint::default(),
             false => key.visit(ad, &click.user_id),
@@ -179,6 +191,13 @@ impl Fact {
     #[inline]
     pub fn order(&self) -> u64 {
         self.order
+    }
+
+    /// Whether nobody asks about it any more.
+    #[inline]
+    pub fn is_forgotten(&self, retention: &Retention) -> bool {
+        let from_ms = if self.is_copy() { retention.copies_from_ms } else { retention.verdicts_from_ms };
+        self.event_ms() < from_ms
     }
 
     /// Whether two copies differ in ad, user or price.

@@ -11,6 +11,7 @@ pub mod fingerprint;
 pub mod ledger;
 pub mod metrics;
 pub mod resolution;
+pub mod retention;
 pub mod rules;
 pub mod validate;
 pub mod verdict;

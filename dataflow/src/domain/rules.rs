@@ -11,7 +11,7 @@ pub const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Milliseconds in a day (UTC days have no leap seconds in Unix time).
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// The settings that decide what counts. Every field but `dedup_fallback` is a length of event time in milliseconds, at least 0.
+/// The settings that decide what counts. Every field in ms is a length of event time in milliseconds, at least 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
@@ -25,6 +25,8 @@ pub struct Rules {
     pub max_future_skew_ms: i64,
     /// Whether a click without `click_id` but with a user is known by (ad, user, minute).
     pub dedup_fallback: bool,
+    /// How far behind W a window may end and still be a row; `None` keeps all.
+    pub counts_retention_ms: Option<i64>,
 }
 
 impl Default for Rules {
@@ -35,6 +37,7 @@ impl Default for Rules {
             dedup_horizon_ms: 7 * DAY_MS,
             max_future_skew_ms: 5 * MINUTE_MS,
             dedup_fallback: false,
+            counts_retention_ms: None,
         }
     }
 }

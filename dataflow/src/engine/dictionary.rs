@@ -72,11 +72,23 @@ impl Dictionary {
             let shard = shard.read().expect("nothing panics while it holds a shard");
             names.extend(shard.iter().map(|(ad, name)| (Arc::clone(name), *ad)));
         }
-        names.sort_unstable_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-        names
+        // Names lie all over memory: their first bytes, kept with each, decide nearly always.
+        let mut keyed: Vec<(u128, usize)> = names.iter().map(|(name, _)| first_bytes(name)).zip(0..).collect();
+        keyed.sort_unstable_by(|(key_a, a), (key_b, b)| {
+            key_a.cmp(key_b).then_with(|| names[*a].0.as_bytes().cmp(names[*b].0.as_bytes()))
+        });
+        keyed.into_iter().map(|(_, place)| names[place].clone()).collect()
     }
 
     fn shard(&self, ad: Fingerprint) -> &RwLock<HashMap<Fingerprint, Arc<str>>> {
         &self.shards[ad.low as usize % SHARDS]
     }
+}
+
+/// The first bytes of a name as one word, in an order that no two names contradict.
+fn first_bytes(name: &str) -> u128 {
+    let mut bytes = [0; 16];
+    let len = name.len().min(16);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    u128::from_be_bytes(bytes)
 }

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use timely::communication::WorkerGuards;
 
-use crate::checkpoint::Checkpoint;
 use crate::domain::fact::Fact;
 use crate::intake::Batch;
 use crate::operators::context::{Start, Windows};
@@ -54,11 +53,11 @@ impl Engine {
     pub fn restore(
         settings: Settings,
         streams: Vec<StreamName>,
-        checkpoint: Option<Checkpoint>,
+        origin: Option<impl Into<Origin>>,
         bindings: Box<dyn BindingSink>,
     ) -> Result<Engine, EngineError> {
         let empty = || Origin::empty(SetAsideList::new(settings.stream_set_aside));
-        let origin = checkpoint.map_or_else(empty, Checkpoint::into_origin);
+        let origin = origin.map_or_else(empty, Into::into);
         origin.dictionary.keep_new();
         Engine::go_on(settings, streams, origin, Some(bindings))
     }
@@ -80,7 +79,7 @@ impl Engine {
         let (complete, epoch) = (Complete::start(&origin), origin.epoch);
         let Origin { restored_from, dictionary, set_aside, .. } = origin;
         let held = states.iter().cloned().map(Arc::new).collect();
-        let timeline = Arc::new(Timeline::new(settings.history, complete, held, set_aside));
+        let timeline = Arc::new(Timeline::new(settings.rules, settings.history, complete, held, set_aside));
         let starts = states.into_iter().map(|state| Start { epoch, state });
         // The number of epochs in flight bounds these channels.
         let (shares, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();

@@ -10,10 +10,10 @@ mod settings;
 pub(crate) mod timeline;
 
 pub use driver::Engine;
+pub use origin::Origin;
 pub use settings::{History, Kept, Settings};
 
 pub(crate) use dictionary::Dictionary;
-pub(crate) use origin::Origin;
 pub(crate) use set_aside::SetAsideList;
 
 use thiserror::Error;

@@ -13,8 +13,8 @@ use crate::trace::{Record, Run};
 use super::Dictionary;
 use super::set_aside::SetAsideList;
 
-/// All that is known after one epoch: what an engine goes on from.
-pub(crate) struct Origin {
+/// All that is known after one epoch: what an engine goes on from. A [`Checkpoint`](crate::checkpoint::Checkpoint) turns into one.
+pub struct Origin {
     /// The number of the checkpoint that it was read from.
     pub(crate) restored_from: Option<u64>,
     /// The epoch.

@@ -11,6 +11,8 @@ use std::thread::Thread;
 use std::time::Instant;
 
 use crate::domain::ledger::Totals;
+use crate::domain::retention::Retention;
+use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
 use crate::operators::context::{Bound, State};
 use crate::operators::counts::Delta;
@@ -65,6 +67,14 @@ pub(crate) struct Held {
     pub(crate) readable: Readable,
 }
 
+impl Held {
+    /// What can be asked about at the epoch.
+    pub(crate) fn retention(&self, rules: &Rules) -> Retention {
+        let bound = self.complete.bound;
+        bound.map_or(Retention::ALL, |bound| Retention::at(bound.watermark_after, rules))
+    }
+}
+
 /// One worker's part of an epoch.
 struct Part {
     worker: usize,
@@ -80,6 +90,7 @@ pub(crate) struct Timeline {
 }
 
 struct Inner {
+    rules: Rules,
     history: History,
     threads: Vec<Option<Thread>>,
     bindings: VecDeque<Binding>,
@@ -96,8 +107,15 @@ struct Inner {
 
 impl Timeline {
     /// A timeline at a complete epoch, with the state after it, a worker each.
-    pub(crate) fn new(history: History, epoch: Complete, states: Vec<Arc<State>>, set_aside: SetAsideList) -> Self {
+    pub(crate) fn new(
+        rules: Rules,
+        history: History,
+        epoch: Complete,
+        states: Vec<Arc<State>>,
+        set_aside: SetAsideList,
+    ) -> Self {
         let state = Inner {
+            rules,
             history,
             threads: vec![None; states.len()],
             bindings: VecDeque::new(),
@@ -214,8 +232,11 @@ impl Host for Timeline {
         self.lock().threads[worker] = Some(thread);
     }
 
-    fn since(&self) -> u64 {
-        self.readable().since
+    fn since(&self) -> (u64, Retention) {
+        let inner = self.lock();
+        let oldest = &inner.epochs[0];
+        let retention = oldest.bound.map(|bound| Retention::at(bound.watermark_after, &inner.rules));
+        (oldest.epoch, retention.unwrap_or(Retention::ALL))
     }
 
     fn is_lost(&self) -> bool {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::domain::fact::Fact;
+use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
@@ -68,6 +69,8 @@ pub(crate) struct Context {
     pub(crate) windows: Windows,
     /// The oldest epoch that a read can ask for.
     pub(crate) since: Cell<u64>,
+    /// What can be asked about at that epoch and after it.
+    pub(crate) retention: Cell<Retention>,
     /// The bindings of the epochs that are not complete.
     pub(crate) bindings: RefCell<BTreeMap<u64, Bound>>,
     /// What the operators before the last have done, of the epochs that are not complete.
@@ -113,12 +116,20 @@ pub(crate) struct Start {
 }
 
 impl Context {
+    /// What can be asked about by the marks that an epoch is judged by.
+    pub(crate) fn retention_before(&self, epoch: u64) -> Retention {
+        let bindings = self.bindings.borrow();
+        let bound = bindings.get(&epoch).expect("an epoch is bound before its records are released");
+        Retention::at(bound.watermark_before, &self.rules)
+    }
+
     /// The context of a new worker.
     pub(crate) fn new(rules: Rules, windows: Windows) -> Rc<Self> {
         Rc::new(Context {
             rules,
             windows,
             since: Cell::new(0),
+            retention: Cell::new(Retention::ALL),
             bindings: RefCell::default(),
             upstream: RefCell::default(),
         })

@@ -10,9 +10,10 @@ use timely::dataflow::Stream;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
+use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
-use crate::trace::{Record as _, Run, Spine};
+use crate::trace::{Horizon, Record as _, Run, Spine};
 
 use super::context::{Bound, Context, Start, State, Upstream, Windows};
 use super::correct::corrections;
@@ -70,7 +71,7 @@ impl Counts {
     }
 
     /// Takes in the changes of an epoch, each piece sorted and folded, and returns what they come to, with the number of copies
-    /// they add. Reads ask for no epoch below `since`.
+    /// they add. Reads ask for no epoch below `since`, and for nothing that is not `kept`.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
@@ -78,6 +79,7 @@ impl Counts {
         users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
         since: u64,
+        kept: Retention,
     ) -> (Delta, i64) {
         let mut rows = merge_sorted(rows);
         let overlaps = add_users(&mut rows, merge_sorted(users), self.windows.base);
@@ -92,6 +94,7 @@ impl Counts {
         };
         let received = rows.iter().map(|row| row.metrics.widen().received).sum();
         let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps) } else { None };
+        self.forget(kept);
         self.insert(since, &delta, days);
         (delta, received)
     }
@@ -105,6 +108,14 @@ impl Counts {
             days: self.days.runs(),
             corrections: self.corrections.runs(),
         }
+    }
+
+    fn forget(&mut self, retention: Retention) {
+        let first = |first_window| Horizon { retention, first_window };
+        self.base.set_horizon(first(retention.first_base(self.windows.base)));
+        self.days.set_horizon(first(retention.first_row(Granularity::Day)));
+        self.overlaps.set_horizon(first(0));
+        self.corrections.set_horizon(first(0));
     }
 
     fn insert(&mut self, since: u64, delta: &Delta, days: Option<Run<CountRecord>>) {
@@ -188,8 +199,14 @@ pub(crate) fn counts<'s>(
             while next < upper {
                 let bound = context.bindings.borrow_mut().remove(&next);
                 let bound = bound.expect("an epoch is bound before its records are released");
-                let (delta, received) =
-                    counts.apply(next, rows.remove(next), users.remove(next), &bound, context.since.get());
+                let (delta, received) = counts.apply(
+                    next,
+                    rows.remove(next),
+                    users.remove(next),
+                    &bound,
+                    context.since.get(),
+                    context.retention.get(),
+                );
                 let Upstream { mut tally, ledger, visits } =
                     context.upstream.borrow_mut().remove(&next).unwrap_or_default();
                 tally.received = received;

@@ -8,11 +8,12 @@ use timely::dataflow::operators::generic::OperatorInfo;
 use crate::domain::fact::{Fact, Position};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::resolution::{Resolver, RoleChange};
+use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
-use crate::trace::{Run, Spine};
+use crate::trace::{Horizon, Run, Spine};
 
 use super::records::{PackedMetrics, RowUpdate, VisitUpdate};
 use super::tally::Tally;
@@ -51,18 +52,20 @@ impl Ledger {
         }
     }
 
-    /// Takes in the facts of an epoch, in any order.
-    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>]) -> Effects {
+    /// Takes in the facts of an epoch, in any order. What is not `asked` about at the epoch is as if it had never been; what is not
+    /// `kept` may be forgotten.
+    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>], asked: &Retention, kept: Retention) -> Effects {
         let mut facts = self.facts_sorter.sort(pieces);
         self.groups.index(&facts);
         let runs = self.spine.runs();
         let known = self.groups.look_up(&runs);
-        let mut effects = self.decide(&facts, &known);
+        let mut effects = self.decide(&facts, &known, asked);
         if !effects.tally.parked.is_empty() {
             effects.tally.parked.sort_unstable();
             facts.retain(|fact| fact.is_copy() || effects.tally.parked.binary_search(&fact.position()).is_err());
         }
         effects.tally.verdicts = facts.iter().filter(|fact| !fact.is_copy()).count() as u64;
+        self.spine.set_horizon(Horizon { retention: kept, first_window: 0 });
         self.spine.insert(Run::from_slice(&facts));
         self.facts_sorter.recycle(facts);
         effects.rows = self.rows_sorter.sort(&[effects.rows]);
@@ -75,7 +78,7 @@ impl Ledger {
         self.spine.runs()
     }
 
-    fn decide(&mut self, facts: &[Fact], known: &[(u32, &[Fact])]) -> Effects {
+    fn decide(&mut self, facts: &[Fact], known: &[(u32, &[Fact])], asked: &Retention) -> Effects {
         let mut effects = Effects::default();
         effects.rows.reserve(facts.len());
         effects.visits.reserve(facts.len());
@@ -93,7 +96,7 @@ impl Ledger {
             }
             old.clear();
             while let Some((_, facts)) = known.next_if(|(known, _)| *known == number as u32) {
-                old.extend_from_slice(facts);
+                old.extend(facts.iter().filter(|fact| !fact.is_forgotten(asked)));
             }
             new.clear();
             new.extend_from_slice(group);

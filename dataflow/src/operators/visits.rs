@@ -8,10 +8,11 @@
 use timely::dataflow::operators::generic::OperatorInfo;
 
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
-use crate::trace::{Run, Spine};
+use crate::trace::{Horizon, Run, Spine};
 
 use super::context::Windows;
 use super::records::{UniqueUpdate, VisitRecord, VisitUpdate, WindowCode};
@@ -57,14 +58,22 @@ impl Visits {
         }
     }
 
-    /// Takes in the changes of an epoch, in any order; nobody asks this arrangement for an epoch before it.
-    pub(crate) fn apply(&mut self, pieces: &[Vec<VisitUpdate>]) -> Vec<UniqueUpdate> {
+    /// Takes in the changes of an epoch, in any order; nobody asks this arrangement for an epoch before it. What is not `asked`
+    /// about at the epoch is as if it had never been; what is not `kept` may be forgotten.
+    pub(crate) fn apply(
+        &mut self,
+        pieces: &[Vec<VisitUpdate>],
+        asked: &Retention,
+        kept: Retention,
+    ) -> Vec<UniqueUpdate> {
         let mut updates = self.visits_sorter.sort(pieces);
         fold_sorted(&mut updates);
         self.groups.index(&updates);
         let runs = self.spine.runs();
         let known = self.groups.look_up(&runs);
-        let users = self.decide(&updates, &known);
+        let base = self.windows.base;
+        let users = self.decide(&updates, &known, first_window(asked, base));
+        self.spine.set_horizon(Horizon { retention: kept, first_window: first_window(&kept, base) });
         self.spine.insert(Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
         self.visits_sorter.recycle(updates);
         let mut users = self.users_sorter.sort(&[users]);
@@ -77,7 +86,12 @@ impl Visits {
         self.spine.runs()
     }
 
-    fn decide(&mut self, updates: &[VisitUpdate], known: &[(u32, &[VisitRecord])]) -> Vec<UniqueUpdate> {
+    fn decide(
+        &mut self,
+        updates: &[VisitUpdate],
+        known: &[(u32, &[VisitRecord])],
+        first_window: u32,
+    ) -> Vec<UniqueUpdate> {
         let mut users = Vec::with_capacity(updates.len());
         let mut known = known.iter().peekable();
         for (number, range) in self.groups.ranges().enumerate() {
@@ -94,13 +108,19 @@ impl Visits {
             let changes = group.iter().map(|update| (update.window, 0, i64::from(update.clicks)));
             self.presence.extend(changes.map(|(window, before, change)| Presence { window, before, change }));
             while let Some((_, visits)) = known.next_if(|(known, _)| *known == number as u32) {
-                let before = visits.iter().map(|visit| (visit.window, i64::from(visit.clicks), 0));
+                let asked = visits.iter().filter(|visit| first_window <= visit.window);
+                let before = asked.map(|visit| (visit.window, i64::from(visit.clicks), 0));
                 self.presence.extend(before.map(|(window, before, change)| Presence { window, before, change }));
             }
             compare(&mut self.presence, self.windows, group[0].ad(), &mut users);
         }
         users
     }
+}
+
+/// The first base window whose visits are asked about.
+fn first_window(retention: &Retention, base: Granularity) -> u32 {
+    base.window_of(retention.visits_from_ms.max(0))
 }
 
 /// Emits what one user's changes come to.

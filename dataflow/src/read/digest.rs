@@ -59,6 +59,8 @@ impl Snapshot {
     fn hash_corrections(&self) -> u128 {
         let runs = self.workers.iter().flat_map(|worker| &worker.view.corrections);
         let known = runs.flat_map(Run::iter).filter(|record| record.epoch <= self.as_of());
+        let retention = self.retention();
+        let known = known.filter(|record| record.window.is_row(&retention));
         known.fold(0, |sum: u128, record| {
             let correction = correction(&self.shared, record);
             let mut hasher = SipHasher13::new();

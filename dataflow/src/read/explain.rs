@@ -36,8 +36,9 @@ impl Snapshot {
         let in_row =
             |copy: &Fact| copy.is_copy() && copy.ad() == ad && (window_start_ms..end_ms).contains(&copy.event_ms());
         let mut ids = BTreeSet::new();
+        let retention = self.retention();
         self.scan(deadline, |fact| {
-            if in_row(fact) {
+            if in_row(fact) && !fact.is_forgotten(&retention) {
                 ids.insert(fact.id());
             }
         })?;
@@ -100,7 +101,10 @@ impl Snapshot {
 
     fn facts(&self, id: Fingerprint) -> Vec<Fact> {
         let ledger = &self.workers[owner(id.hash, self.workers.len())].ledger;
-        facts_of(ledger, id, |position| self.includes(position))
+        let retention = self.retention();
+        let mut facts = facts_of(ledger, id, |position| self.includes(position));
+        facts.retain(|fact| !fact.is_forgotten(&retention));
+        facts
     }
 
     /// Adds the clicks of an id that have a copy in the row.
@@ -110,6 +114,10 @@ impl Snapshot {
         verdicts.sort_unstable_by_key(|verdict| (verdict.event_ms(), verdict.position()));
         for group in groups(&copies, &self.shared.rules).filter(|group| group.iter().any(&in_row)) {
             let click = &group[0];
+            // Of older ones not all copies and verdicts are remembered.
+            if click.event_ms() < self.retention().clicks_from_ms {
+                continue;
+            }
             let stands = standing(&verdicts, click.event_ms(), &self.shared.rules);
             clicks.push(ClickEvidence {
                 position: click.position(),
@@ -147,6 +155,7 @@ impl Snapshot {
         };
         let window = WindowCode::new(granularity, window);
         let revisions = view.of_ad(ad).corrections(window, self.as_of()).into_iter();
+        let revisions = revisions.filter(|record| record.window.is_row(&self.retention()));
         revisions.map(|record| correction(&self.shared, record)).collect()
     }
 }

@@ -3,9 +3,11 @@
 mod answer;
 mod digest;
 mod explain;
+mod of_ad;
 mod reader;
 mod rows;
 mod snapshot;
+mod sums;
 mod top;
 
 pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};

@@ -1,15 +1,17 @@
 //! The handle that readers hold.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::domain::cause::Cause;
 use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::rules::Rules;
 use crate::engine::timeline::{Held, Timeline};
 use crate::engine::{Dictionary, StreamName};
 use crate::operators::context::Windows;
 
-use super::answer::{Correction, SetAside};
+use super::answer::{Correction, Row, SetAside};
 use super::rows::correction;
 use super::{ReadError, Readable, Snapshot};
 
@@ -80,8 +82,26 @@ impl Reader {
         }
         let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
         corrections.extend(deltas.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)));
+        let retention = held.retention(&self.shared.rules);
+        corrections.retain(|correction| {
+            let Row { granularity, window_start_ms, .. } = correction.after;
+            retention.first_row(granularity) <= granularity.window_of(window_start_ms)
+        });
         corrections.sort_by(|a, b| a.order().cmp(&b.order()));
         corrections
+    }
+
+    /// How many corrections complete epochs have of each cause. Far less work than the corrections themselves.
+    pub fn corrections_by_cause(&self) -> BTreeMap<Cause, u64> {
+        let mut by_cause = BTreeMap::new();
+        if let Ok(held) = self.shared.timeline.hold(None) {
+            let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
+            // What workers publish may be ahead of the newest complete epoch.
+            for record in runs.flat_map(|run| run.iter()).filter(|record| record.epoch < held.readable.upper) {
+                *by_cause.entry(record.causes().cause()).or_default() += 1;
+            }
+        }
+        by_cause
     }
 
     /// Records set aside, oldest first: the first 1,000 of a reason are kept. `parked` chooses between parked and

@@ -13,6 +13,7 @@ use crate::operators::view::fold;
 use crate::trace::Record as _;
 
 use super::answer::{Correction, Row, RowChange};
+use super::of_ad::{AdRow, Asked, RowReader};
 use super::reader::Shared;
 use super::{ReadError, Snapshot};
 
@@ -35,13 +36,28 @@ impl Snapshot {
         start_ms: i64,
         end_ms: i64,
     ) -> Result<Vec<Row>, ReadError> {
+        let mut rows = Vec::new();
+        self.for_each_row_in(ad_id, granularity, start_ms, end_ms, |row| rows.push(row.clone()))?;
+        Ok(rows)
+    }
+
+    /// The same rows, handed out one by one.
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn for_each_row_in(
+        &self,
+        ad_id: &str,
+        granularity: Granularity,
+        start_ms: i64,
+        end_ms: i64,
+        mut visit: impl FnMut(&Row),
+    ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
         let ad = Ad { name: Arc::from(ad_id), fingerprint: self.shared.key.ad(ad_id) };
-        let mut rows = Vec::new();
-        self.visit_rows(&ad, granularity, starting_in(granularity, start_ms, end_ms), &mut |row| {
-            rows.push(row.clone())
-        });
-        Ok(rows)
+        let asked = self.asked(granularity, starting_in(granularity, start_ms, end_ms));
+        self.visit_rows(&mut RowReader::default(), &ad, &asked, &mut visit);
+        Ok(())
     }
 
     /// Every row of a granularity, by (ad id bytes, window).
@@ -69,7 +85,8 @@ impl Snapshot {
         mut visit: impl FnMut(&Row),
     ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
-        ads.iter().for_each(|ad| self.visit_rows(ad, granularity, 0..WINDOW_MAX, &mut visit));
+        let (mut reader, asked) = (RowReader::default(), self.asked(granularity, 0..WINDOW_MAX));
+        ads.iter().for_each(|ad| self.visit_rows(&mut reader, ad, &asked, &mut visit));
         Ok(())
     }
 
@@ -80,6 +97,7 @@ impl Snapshot {
     pub fn changes(&self, granularity: Granularity, ads: Option<&[&str]>) -> Result<Vec<RowChange>, ReadError> {
         self.check_kept(granularity)?;
         let only: Option<Vec<Fingerprint>> = ads.map(|ads| ads.iter().map(|ad| self.shared.key.ad(ad)).collect());
+        let first_row = self.retention().first_row(granularity);
         let mut changes = Vec::new();
         for (number, delta) in self.complete.deltas.iter().enumerate() {
             let per = self.shared.windows.base.per(granularity);
@@ -97,7 +115,8 @@ impl Snapshot {
                 let mut windows: Vec<(u32, Metrics)> =
                     of_ad.iter().map(|(_, window, change)| (*window, *change)).collect();
                 fold(&mut windows);
-                windows.retain(|(_, change)| !change.is_zero());
+                // A window that is no row any more is not spoken of.
+                windows.retain(|(window, change)| first_row <= *window && !change.is_zero());
                 self.visit_changes(number, of_ad[0].0, granularity, &windows, &mut changes);
             }
         }
@@ -105,14 +124,23 @@ impl Snapshot {
         Ok(changes)
     }
 
-    fn visit_rows(&self, ad: &Ad, granularity: Granularity, windows: Range<u32>, visit: &mut impl FnMut(&Row)) {
+    fn asked(&self, granularity: Granularity, windows: Range<u32>) -> Asked {
+        let first = windows.start.max(self.retention().first_row(granularity));
+        Asked { granularity, windows: first..windows.end, as_of: self.as_of() }
+    }
+
+    fn visit_rows(&self, reader: &mut RowReader, ad: &Ad, asked: &Asked, visit: &mut impl FnMut(&Row)) {
         let Some(view) = self.view_of(ad.fingerprint) else { return };
-        let of_ad = view.of_ad(ad.fingerprint);
-        let rows = of_ad.rows(granularity, windows, self.as_of()).into_iter();
-        for (window, metrics) in rows.filter(|(_, metrics)| metrics.is_row()) {
-            let last = of_ad.last_correction(WindowCode::new(granularity, window), self.as_of());
-            let revision = last.map_or(0, |last| last.revision);
-            visit(&row(&ad.name, granularity, window, metrics, revision, self.watermark()));
+        let (granularity, watermark) = (asked.granularity, self.watermark());
+        // One row for all of them: the name is shared once an ad, not once a row.
+        let mut of_ad = row(&ad.name, granularity, 0, Metrics::default(), 0, watermark);
+        for AdRow { window, revision, metrics } in reader.read(view, ad.fingerprint, asked) {
+            if metrics.is_row() {
+                of_ad.window_start_ms = granularity.start_ms(*window);
+                of_ad.state = WindowState::of(granularity, of_ad.window_start_ms, watermark);
+                (of_ad.metrics, of_ad.revision) = (*metrics, *revision);
+                visit(&of_ad);
+            }
         }
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::ledger::Totals;
+use crate::domain::retention::Retention;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
 use crate::engine::timeline::{Complete, Held};
@@ -71,6 +72,11 @@ impl Snapshot {
     /// The rows of the worker that owns an ad; `None` where no worker has published, which is so at epoch 0 alone.
     pub(super) fn view_of(&self, ad: Fingerprint) -> Option<&View> {
         self.workers.get(owner(ad.hash, self.workers.len().max(1))).map(|worker| &worker.view)
+    }
+
+    /// What can be asked about at the epoch.
+    pub(super) fn retention(&self) -> Retention {
+        Retention::at(self.watermark(), &self.shared.rules)
     }
 
     pub(super) fn check_kept(&self, granularity: Granularity) -> Result<(), ReadError> {

@@ -1,9 +1,10 @@
 //! The ads with the most of a metric.
 //!
-//! Every metric of an ad is the sum over its records, so each run gives a sorted list of (ad, value), and lists add up by
-//! merging, the shortest first: the long run of old rows is passed over once, forward through memory.
+//! Every metric of an ad is the sum over its records, so one pass over the runs finds the ads ([`sums`](super::sums)), and only
+//! those that may be among the best are kept. All metrics of the winners are read at the end.
 
 use std::cmp::Reverse;
+use std::num::NonZero;
 use std::ops::Range;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -13,19 +14,24 @@ use std::time::Instant;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::{Metric, Metrics};
 use crate::domain::window::Granularity;
-use crate::operators::context::State;
-use crate::operators::records::{CountRecord, WindowCode};
+use crate::operators::records::{CountRecord, OverlapRecord, WindowCode};
 use crate::operators::view::View;
-use crate::trace::{Record, Run};
+use crate::trace::Run;
 
+use super::of_ad::between;
 use super::rows::starting_in;
+use super::sums::{Hashes, Summed, for_each_sum};
 use super::{ReadError, Snapshot};
 
 /// Fewer records than this are summed before a thread has started.
 const RECORDS_IN_PARALLEL_MIN: usize = 100_000;
-
-/// The value of each ad, by ad.
-type Values = Vec<(Fingerprint, i64)>;
+/// Threads that sum one answer, a core: while events come in the workers keep every core busy, and of a core that it shares with
+/// one worker an answer gets two thirds by two threads.
+const THREADS_A_CORE: usize = 2;
+/// The most threads that sum one answer.
+const THREADS_MAX: usize = 8;
+/// Ads are gathered until there are so many, and then all but the best let go.
+const GATHERED_MIN: usize = 8_192;
 
 /// What is asked for.
 #[derive(Clone)]
@@ -40,6 +46,50 @@ struct Question {
     users_known: bool,
     as_of: u64,
     deadline: Option<Instant>,
+}
+
+/// The ads with the greatest values so far: at least `limit` of them where there have been as many, ties with the last of them
+/// included.
+struct Best {
+    limit: usize,
+    ads: Vec<(i64, Fingerprint)>,
+    /// What an ad must have to be among them.
+    least: i64,
+    /// How many are gathered before some are let go.
+    full: usize,
+}
+
+impl Best {
+    fn new(limit: usize) -> Self {
+        let full = GATHERED_MIN.max(2 * limit);
+        Best { limit, ads: Vec::with_capacity(full), least: i64::MIN, full }
+    }
+
+    #[inline]
+    fn add(&mut self, ad: Fingerprint, value: i64) {
+        if value >= self.least {
+            self.ads.push((value, ad));
+            if self.ads.len() >= self.full {
+                self.let_go();
+            }
+        }
+    }
+
+    /// Lets go of all that are not among the best. Ties with the last place are decided by name, so they stay.
+    fn let_go(&mut self) {
+        if self.limit < self.ads.len() {
+            let (_, (least, _), _) = self.ads.select_nth_unstable_by_key(self.limit - 1, |(value, _)| Reverse(*value));
+            self.least = *least;
+            self.ads.retain(|(value, _)| *value >= self.least);
+        }
+        self.full = self.full.max(2 * self.ads.len());
+    }
+
+    fn join(mut self, other: Best) -> Best {
+        self.ads.extend(other.ads);
+        self.let_go();
+        self
+    }
 }
 
 impl Snapshot {
@@ -57,28 +107,44 @@ impl Snapshot {
         deadline: Option<Instant>,
     ) -> Result<Vec<(Arc<str>, Metrics)>, ReadError> {
         let question = self.question(start_ms, end_ms, order_by, deadline)?;
-        let ads = self.values(&question)?;
-        let winners = self.best(ads, limit).into_iter();
-        Ok(winners
-            .map(|(ad_id, ad)| (ad_id, self.view_of(ad).map_or(Metrics::default(), |view| question.sum(view, ad))))
-            .collect())
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let best = self.best(&question, limit)?;
+        let named = best.ads.into_iter().map(|(value, ad)| (Reverse(value), self.shared.dictionary.name(ad), ad));
+        let mut named: Vec<_> = named.collect();
+        named.sort_unstable();
+        named.truncate(limit);
+        let sum = |ad: Fingerprint| self.view_of(ad).map_or(Metrics::default(), |view| question.sum(view, ad));
+        Ok(named.into_iter().map(|(_, name, ad)| (name, sum(ad))).collect())
     }
 
-    /// The value of every ad. Each worker's ads are its own, so their lists need no merging.
-    fn values(&self, question: &Question) -> Result<Vec<(i64, Fingerprint)>, ReadError> {
-        let records: usize = self.workers.iter().flat_map(|worker| question.rows(&worker.view)).map(Run::len).sum();
-        let lists: Result<Vec<Values>, ReadError> = if records < RECORDS_IN_PARALLEL_MIN {
-            self.workers.iter().map(|worker| question.values(worker)).collect()
-        } else {
-            thread::scope(|scope| {
-                let summing = self.workers.iter().map(|worker| scope.spawn(|| question.values(worker)));
-                let summing: Vec<_> = summing.collect();
-                let join =
-                    |list: thread::ScopedJoinHandle<'_, _>| list.join().unwrap_or_else(|panic| resume_unwind(panic));
-                summing.into_iter().map(join).collect()
-            })
+    /// The ads with the greatest values, and those that tie with the last of them. Each worker's ads are its own.
+    fn best(&self, question: &Question, limit: usize) -> Result<Best, ReadError> {
+        let len = |view: &View| question.rows(view).iter().map(Run::len).sum::<usize>();
+        let records: usize = self.workers.iter().map(|worker| len(&worker.view)).sum();
+        let threads = match records < RECORDS_IN_PARALLEL_MIN {
+            true => 1,
+            false => (THREADS_A_CORE * thread::available_parallelism().map_or(1, NonZero::get)).min(THREADS_MAX),
         };
-        Ok(lists?.into_iter().flatten().map(|(ad, value)| (value, ad)).collect())
+        let parts = threads.div_ceil(self.workers.len().max(1));
+        let shares = self.workers.iter().flat_map(|worker| {
+            let hashes = Hashes::of(question.rows(&worker.view)).into_iter().flat_map(move |all| all.parts(parts));
+            hashes.map(move |part| (&worker.view, part, len(&worker.view) / parts))
+        });
+        let sum = |(view, part, len)| question.best(view, part, len, limit);
+        if threads == 1 {
+            return shares.map(sum).try_fold(Best::new(limit), |best, found| Ok(best.join(found?)));
+        }
+        thread::scope(|scope| {
+            let mut shares = shares;
+            // This thread takes a share as well.
+            let own = shares.next();
+            let others: Vec<_> = shares.map(|share| scope.spawn(move || sum(share))).collect();
+            let own = own.map(sum).into_iter();
+            let others = others.into_iter().map(|sum| sum.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            own.chain(others).try_fold(Best::new(limit), |best, found| Ok(best.join(found?)))
+        })
     }
 
     fn question(
@@ -96,11 +162,12 @@ impl Snapshot {
         if start_ms % size.size_ms() != 0 || end_ms % size.size_ms() != 0 {
             return Err(ReadError::NotKept { granularity: Granularity::Minute });
         }
+        let range = self.asked_of(starting_in(size, start_ms, end_ms), size, one_window, start_ms);
         let larger = one_window.filter(|one| *one != size);
         Ok(Question {
             metric,
             size,
-            range: starting_in(size, start_ms, end_ms),
+            range,
             larger: larger.map(|larger| WindowCode::new(larger, larger.window_of(start_ms))),
             users_known: one_window.is_some(),
             as_of: self.as_of(),
@@ -108,22 +175,14 @@ impl Snapshot {
         })
     }
 
-    /// The `limit` ads with the greatest values, descending, ties by name.
-    fn best(&self, mut ads: Vec<(i64, Fingerprint)>, limit: usize) -> Vec<(Arc<str>, Fingerprint)> {
-        if limit == 0 {
-            return Vec::new();
+    /// What of a range can still be asked about: one window is a row or is none; of any other range, the windows that are rows.
+    fn asked_of(&self, range: Range<u32>, size: Granularity, window: Option<Granularity>, start_ms: i64) -> Range<u32> {
+        let retention = self.retention();
+        match window {
+            Some(one) if retention.first_row(one) <= one.window_of(start_ms) => range,
+            Some(_) => 0..0,
+            None => range.start.max(retention.first_row(size))..range.end,
         }
-        if limit < ads.len() {
-            // Ties with the last place are decided by name, so all of them stay in for now.
-            let (_, (last, _), _) = ads.select_nth_unstable_by_key(limit - 1, |(value, _)| Reverse(*value));
-            let last = *last;
-            ads.retain(|(value, _)| *value >= last);
-        }
-        let named = ads.into_iter().map(|(value, ad)| (Reverse(value), self.shared.dictionary.name(ad), ad));
-        let mut named: Vec<_> = named.collect();
-        named.sort_unstable();
-        named.truncate(limit);
-        named.into_iter().map(|(_, name, ad)| (name, ad)).collect()
     }
 }
 
@@ -133,79 +192,45 @@ impl Question {
         if self.size == view.windows.base { &view.base } else { &view.days }
     }
 
-    /// The value of every ad of a worker that has a row in the range.
-    fn values(&self, worker: &State) -> Result<Values, ReadError> {
-        let view = &worker.view;
-        let of_row = |record: &CountRecord| {
-            let visible = self.range.contains(&record.window) && record.epoch <= self.as_of;
-            visible.then(|| record.metrics.widen().get(self.metric))
-        };
-        let mut lists = self.rows(view).iter().map(|run| self.list(run, of_row)).collect::<Result<Vec<Values>, _>>()?;
-        if let (Metric::UniqueUsers, Some(larger)) = (self.metric, self.larger) {
-            for run in &view.overlaps {
-                lists.push(self.list(run, |record| {
-                    (record.window == larger && record.epoch <= self.as_of).then_some(-record.users)
-                })?);
-            }
-        }
-        while lists.len() > 1 {
-            lists.sort_unstable_by_key(|list| Reverse(list.len()));
-            let (a, b) = (lists.pop().unwrap_or_default(), lists.pop().unwrap_or_default());
-            lists.push(add(&a, &b));
-        }
-        Ok(lists.pop().unwrap_or_default())
+    /// The runs of the overlaps that are taken off; none where what is summed is no number of users.
+    fn overlaps<'a>(&self, view: &'a View) -> &'a [Run<OverlapRecord>] {
+        if self.metric == Metric::UniqueUsers && self.larger.is_some() { &view.overlaps } else { &[] }
     }
 
-    /// The values of a run's records, summed by ad. An ad without a row in the range is not in the list.
-    fn list<R: Record>(&self, run: &Run<R>, value: impl Fn(&R) -> Option<i64>) -> Result<Values, ReadError> {
-        let mut values = Values::new();
-        for records in run.slices() {
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Err(ReadError::DeadlineExceeded);
-            }
-            for record in records {
-                let Some(value) = value(record) else { continue };
-                match values.last_mut() {
-                    Some((ad, sum)) if *ad == record.key() => *sum += value,
-                    _ => values.push((record.key(), value)),
-                }
-            }
-        }
-        Ok(values)
+    fn is_in(&self, row: &CountRecord) -> bool {
+        self.range.contains(&row.window) && row.epoch <= self.as_of
+    }
+
+    fn is_of_larger(&self, overlap: &OverlapRecord) -> bool {
+        Some(overlap.window) == self.larger && overlap.epoch <= self.as_of
+    }
+
+    /// The ads with the greatest values of a stretch, which has about `len` rows.
+    fn best(&self, view: &View, hashes: Hashes, len: usize, limit: usize) -> Result<Best, ReadError> {
+        let mut best = Best::new(limit);
+        let row = |row: &CountRecord| self.is_in(row).then(|| row.metrics.widen().get(self.metric));
+        let overlap = |overlap: &OverlapRecord| self.is_of_larger(overlap).then_some(-overlap.users);
+        let rows = Summed::new(self.rows(view), hashes, row);
+        let overlaps = Summed::new(self.overlaps(view), hashes, overlap);
+        for_each_sum(hashes, len, rows, overlaps, self.deadline, |ad, value| best.add(ad, value))?;
+        best.let_go();
+        Ok(best)
     }
 
     /// All metrics of one ad over the range.
     fn sum(&self, view: &View, ad: Fingerprint) -> Metrics {
-        let of_ad = view.of_ad(ad);
-        let rows = of_ad.rows(self.size, self.range.clone(), self.as_of);
-        let mut sum = rows.into_iter().fold(Metrics::default(), |sum, (_, metrics)| sum + metrics);
-        if let Some(larger) = self.larger {
-            let window = larger.window();
-            let rows = of_ad.rows(larger.granularity(), window..window + 1, self.as_of);
-            sum.unique_users = rows.first().map_or(0, |(_, metrics)| metrics.unique_users);
-        }
+        let rows = self.rows(view).iter().flat_map(|run| run.find(ad));
+        let rows = rows.flat_map(|rows| between(rows, |row| row.window, self.range.clone()));
+        let mut sum = rows.filter(|row| self.is_in(row)).fold(Metrics::default(), |sum, row| sum + row.metrics.widen());
         if !self.users_known {
             sum.unique_users = 0;
+        } else if let Some(larger) = self.larger {
+            let one = larger..WindowCode::new(larger.granularity(), larger.window() + 1);
+            let overlaps = view.overlaps.iter().flat_map(|run| run.find(ad));
+            let overlaps = overlaps.flat_map(|overlaps| between(overlaps, |overlap| overlap.window, one.clone()));
+            let visible = overlaps.filter(|overlap| self.is_of_larger(overlap));
+            sum.unique_users -= visible.map(|overlap| overlap.users).sum::<i64>();
         }
         sum
     }
-}
-
-/// The sum of two lists.
-fn add(a: &Values, b: &Values) -> Values {
-    let mut sum = Values::with_capacity(a.len() + b.len());
-    let (mut from_a, mut from_b) = (0, 0);
-    while from_a < a.len() && from_b < b.len() {
-        let ((ad_a, value_a), (ad_b, value_b)) = (a[from_a], b[from_b]);
-        sum.push(match ad_a.cmp(&ad_b) {
-            std::cmp::Ordering::Less => (ad_a, value_a),
-            std::cmp::Ordering::Equal => (ad_a, value_a + value_b),
-            std::cmp::Ordering::Greater => (ad_b, value_b),
-        });
-        from_a += usize::from(ad_a <= ad_b);
-        from_b += usize::from(ad_b <= ad_a);
-    }
-    sum.extend_from_slice(&a[from_a..]);
-    sum.extend_from_slice(&b[from_b..]);
-    sum
 }

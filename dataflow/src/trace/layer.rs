@@ -1,12 +1,12 @@
 //! A run as the spine holds it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::chunk::Chunk;
-use super::record::Record;
+use super::record::{Horizon, Record};
 use super::run::Run;
 
 /// A run in a spine. While it is merged away it gives back what was read of it, chunk by chunk, and readers see what is left
@@ -14,6 +14,10 @@ use super::run::Run;
 pub(crate) struct Layer<R> {
     /// Records when the layer was made; the spine accounts in these, however far a merge has come.
     len: usize,
+    /// No record is of a lesser [`age`](Record::age).
+    age_min: i64,
+    /// What the spine may forget.
+    horizon: Rc<Cell<Horizon>>,
     state: Rc<RefCell<State<R>>>,
 }
 
@@ -30,21 +34,36 @@ struct State<R> {
 
 impl<R> Clone for Layer<R> {
     fn clone(&self) -> Self {
-        Layer { len: self.len, state: Rc::clone(&self.state) }
+        Layer { len: self.len, age_min: self.age_min, horizon: Rc::clone(&self.horizon), state: Rc::clone(&self.state) }
     }
 }
 
 impl<R: Record> Layer<R> {
-    /// The layer of a run.
-    pub(crate) fn new(run: Run<R>) -> Self {
+    /// The layer of a run of which no record is of a lesser age.
+    pub(crate) fn new(run: Run<R>, age_min: i64, horizon: &Rc<Cell<Horizon>>) -> Self {
         let rest = run.chunks().iter().cloned().collect();
         let state = State { merged: Vec::new(), rest, skip: run.skip(), runs: None };
-        Layer { len: run.len(), state: Rc::new(RefCell::new(State { runs: Some(vec![run]), ..state })) }
+        Layer {
+            len: run.len(),
+            age_min,
+            horizon: Rc::clone(horizon),
+            state: Rc::new(RefCell::new(State { runs: Some(vec![run]), ..state })),
+        }
     }
 
     /// Records when the layer was made.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// What the spine may forget.
+    pub(super) fn horizon(&self) -> &Rc<Cell<Horizon>> {
+        &self.horizon
+    }
+
+    /// No record is of a lesser age.
+    pub(super) fn age_min(&self) -> i64 {
+        self.age_min
     }
 
     /// What the layer holds now, as runs that nobody changes.

@@ -9,7 +9,7 @@ use super::builder::RunBuilder;
 use super::chunk::Chunk;
 use super::layer::Layer;
 use super::layout::CHUNK_RECORDS;
-use super::record::Record;
+use super::record::{Horizon, Record};
 use super::run::Run;
 
 impl<R: Record> SpineBatch for Layer<R> {
@@ -29,6 +29,10 @@ pub(crate) struct LayerMerger<R> {
     /// The next record of each source: chunk of what is left, and place in it.
     next: [(usize, usize); 2],
     builder: RunBuilder<R>,
+    /// What is left out; `None` where nothing is so old.
+    horizon: Option<Horizon>,
+    /// No record written is of a lesser age.
+    age_min: i64,
     /// The older source, which holds what is written so far.
     older: Layer<R>,
 }
@@ -38,7 +42,17 @@ impl<R: Record> Merger<Layer<R>> for LayerMerger<R> {
         let since = compaction_frontier.first().copied().unwrap_or(u64::MAX);
         let skip = |source: &Layer<R>| source.with_rest(|_, skip| (0, skip));
         let builder = RunBuilder::new(source1.len() + source2.len());
-        LayerMerger { since, next: [skip(source1), skip(source2)], builder, older: source1.clone() }
+        let horizon = source1.horizon().get();
+        let age_min = source1.age_min().min(source2.age_min());
+        let forgets = age_min < R::kept_from(&horizon);
+        LayerMerger {
+            since,
+            next: [skip(source1), skip(source2)],
+            builder,
+            horizon: forgets.then_some(horizon),
+            age_min: if forgets { i64::MAX } else { age_min },
+            older: source1.clone(),
+        }
     }
 
     fn work(&mut self, source1: &Layer<R>, source2: &Layer<R>, fuel: &mut isize) {
@@ -47,6 +61,10 @@ impl<R: Record> Merger<Layer<R>> for LayerMerger<R> {
             let heads = heads.each_ref().map(|head| head.as_ref().map(|(chunk, place)| &chunk.records()[*place..]));
             let limit = (*fuel as usize).min(CHUNK_RECORDS);
             let taken = match heads {
+                [a, b] if let Some(horizon) = self.horizon => match self.sift(a, b, limit, &horizon) {
+                    Some(taken) => taken,
+                    None => return,
+                },
                 [Some(a), Some(b)] if R::FOLDS => self.fold_two(a, b, limit),
                 [Some(a), Some(b)] => self.merge_two(a, b, limit),
                 [Some(a), None] => [self.copy_one(a, limit), 0],
@@ -68,7 +86,7 @@ impl<R: Record> Merger<Layer<R>> for LayerMerger<R> {
         let last = self.builder.finish();
         let last = last.iter().flat_map(|run| run.chunks().iter().cloned());
         let chunks: Vec<_> = self.older.take_merged().into_iter().chain(last).collect();
-        Run::from_chunks(chunks, 0).map(Layer::new)
+        Run::from_chunks(chunks, 0).map(|run| Layer::new(run, self.age_min, self.older.horizon()))
     }
 }
 
@@ -124,6 +142,40 @@ impl<R: Record> LayerMerger<R> {
         }
         *len = to;
         [from_a, from_b]
+    }
+
+    /// The same for either kind of record, with those left out that are beyond the horizon; `None` at the end of both sides. It
+    /// looks at each record, and is called only where there may be such.
+    fn sift(&mut self, a: Option<&[R]>, b: Option<&[R]>, limit: usize, horizon: &Horizon) -> Option<[usize; 2]> {
+        let (one_ends, both_end) = (a.is_none() || b.is_none(), a.is_none() && b.is_none());
+        if both_end {
+            return None;
+        }
+        let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
+        let (room, len) = self.builder.writer().room();
+        let (mut from_a, mut from_b, mut to) = (0, 0, *len);
+        while to < room.len() && from_a + from_b < limit {
+            let is_a = match (a.get(from_a), b.get(from_b)) {
+                (Some(head_a), Some(head_b)) => comes_first(head_a, head_b),
+                (head_a, head_b) if one_ends && (head_a.is_some() || head_b.is_some()) => head_a.is_some(),
+                _ => break,
+            };
+            let head = if is_a { &a[from_a] } else { &b[from_b] };
+            from_a += is_a as usize;
+            from_b += !is_a as usize;
+            if head.is_beyond(horizon) {
+                continue;
+            }
+            self.age_min = self.age_min.min(head.age());
+            if R::FOLDS {
+                to = fold_onto(room, to, head, self.since);
+            } else {
+                room[to] = *head;
+                to += 1;
+            }
+        }
+        *len = to;
+        Some([from_a, from_b])
     }
 
     fn copy_one(&mut self, source: &[R], limit: usize) -> usize {

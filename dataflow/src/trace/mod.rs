@@ -23,6 +23,6 @@ mod tests;
 
 pub(crate) use block::ALIGNMENT;
 pub(crate) use chunk::Chunk;
-pub(crate) use record::Record;
+pub(crate) use record::{Horizon, Record};
 pub(crate) use run::Run;
 pub(crate) use spine::Spine;

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use bytemuck::Pod;
 
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::retention::Retention;
 
 /// A fixed-width record. Its key begins with a 96-bit [`Fingerprint`], whose uniform `hash` decides where it sorts.
 ///
@@ -45,10 +46,39 @@ pub(crate) trait Record: Pod + Send + Sync + 'static {
         false
     }
 
+    /// The measure of what is forgotten: a time, or the number of a window. The greatest where nothing ever is.
+    fn age(&self) -> i64 {
+        i64::MAX
+    }
+
+    /// The least age from which on no record is forgotten yet.
+    fn kept_from(_horizon: &Horizon) -> i64 {
+        i64::MIN
+    }
+
+    /// Whether the record may be forgotten: nobody asks about it any more.
+    fn is_beyond(&self, _horizon: &Horizon) -> bool {
+        false
+    }
+
     /// Whether the record says nothing and may be dropped.
     fn is_zero(&self) -> bool {
         false
     }
+}
+
+/// What an arrangement may forget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Horizon {
+    /// What is still asked about.
+    pub(crate) retention: Retention,
+    /// The first window that is, in the size of the arrangement's own windows.
+    pub(crate) first_window: u32,
+}
+
+impl Horizon {
+    /// Everything is asked about.
+    pub(crate) const NONE: Horizon = Horizon { retention: Retention::ALL, first_window: 0 };
 }
 
 /// A rank from a fingerprint and what follows it.

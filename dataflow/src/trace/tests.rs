@@ -1,6 +1,8 @@
 //! Runs against a `BTreeMap`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use differential_dataflow::trace::implementations::spine_fueled::Merger as _;
@@ -21,7 +23,7 @@ use super::layout::{CHUNK_RECORDS, LayoutError};
 use super::merger::LayerMerger;
 use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::sweep::sweep;
-use super::{Record, Run, Spine};
+use super::{Horizon, Record, Run, Spine};
 
 /// Ad, window, epoch, copies.
 type Update = (Fingerprint, u32, u64, i64);
@@ -64,7 +66,7 @@ fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
 
 fn merge(a: &Run<OverlapRecord>, b: &Run<OverlapRecord>, since: u64, fuels: &[isize]) -> Option<Run<OverlapRecord>> {
     let frontier = Antichain::from_elem(since);
-    let (a, b) = (Layer::new(a.clone()), Layer::new(b.clone()));
+    let [a, b] = [a, b].map(|run| Layer::new(run.clone(), 0, &Rc::new(Cell::new(Horizon::NONE))));
     let mut merger = LayerMerger::new(&a, &b, frontier.borrow());
     for fuel in fuels.iter().cycle() {
         let mut fuel = *fuel;
@@ -202,7 +204,8 @@ fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
     let mut keys: Vec<Fingerprint> = both.iter().map(|update| update.0).collect();
     keys.sort_unstable();
     keys.dedup();
-    let [a, b] = [&older, &newer].map(|updates| Layer::new(run(updates).expect("there are records")));
+    let [a, b] = [&older, &newer]
+        .map(|updates| Layer::new(run(updates).expect("there are records"), 0, &Rc::new(Cell::new(Horizon::NONE))));
     let mut merger = LayerMerger::new(&a, &b, Antichain::from_elem(3).borrow());
     let mut fuel = 0;
     while fuel <= 0 {

@@ -14,7 +14,10 @@ use super::errors::{CallError, ErrorReason};
 use super::page::Budget;
 use super::token::{Token, TokenKind, fingerprint};
 use crate::convert::{to_wire, wire};
-use crate::limits::{INLINE_WINDOWS_MAX, SLICE_WINDOWS};
+use crate::limits::{INLINE_WINDOWS_MAX, ROW_BYTES_MAX, SLICE_WINDOWS};
+
+/// Rows that a page has room for from the start, at most.
+const ROWS_RESERVED_MAX: i64 = 256;
 
 /// A checked request for rows.
 struct CountsQuery {
@@ -88,6 +91,8 @@ impl CountsQuery {
         deadline: Instant,
     ) -> Result<wire::GetCountsResponse, CallError> {
         let mut page = wire::GetCountsResponse { snapshot: Some(shared.wire_snapshot(snapshot)), ..Default::default() };
+        // A small answer is mostly as long as its range has windows.
+        page.rows.reserve(self.windows().min(ROWS_RESERVED_MAX) as usize);
         let mut budget = Budget::new(self.rows);
         let first = cursor.as_ref().map_or(0, |cursor| self.ads.partition_point(|ad_id| *ad_id < cursor.ad_id));
         let mut start_ms = cursor.map_or(self.range.start_ms, |cursor| cursor.start_ms);
@@ -98,14 +103,19 @@ impl CountsQuery {
                 }
                 let slice_ms = SLICE_WINDOWS * self.granularity.size_ms();
                 let end_ms = self.range.end_ms.min(start_ms + slice_ms);
-                for row in snapshot.rows(ad_id, self.granularity, start_ms, end_ms)? {
-                    let message = to_wire::row(&row);
-                    if !budget.take(message.encoded_len()) {
-                        let cursor = Cursor { ad_id: ad_id.clone(), start_ms: row.window_start_ms };
-                        page.next_page_token = self.token(shared, snapshot, &cursor);
-                        return Ok(page);
+                let mut full_at_ms = None;
+                snapshot.for_each_row_in(ad_id, self.granularity, start_ms, end_ms, |row| {
+                    if full_at_ms.is_none() {
+                        let message = to_wire::row(row);
+                        match budget.take_up_to(ROW_BYTES_MAX, || message.encoded_len()) {
+                            true => page.rows.push(message),
+                            false => full_at_ms = Some(row.window_start_ms),
+                        }
                     }
-                    page.rows.push(message);
+                })?;
+                if let Some(start_ms) = full_at_ms {
+                    page.next_page_token = self.token(shared, snapshot, &Cursor { ad_id: ad_id.clone(), start_ms });
+                    return Ok(page);
                 }
                 start_ms = end_ms;
             }

@@ -27,6 +27,16 @@ impl Budget {
         self.bytes -= bytes;
         true
     }
+
+    /// The same for an item of at most `bytes_max`, which is measured only where all that are left would not fit at that size.
+    pub(crate) fn take_up_to(&mut self, bytes_max: usize, measure: impl FnOnce() -> usize) -> bool {
+        if self.items.saturating_mul(bytes_max + FRAME_BYTES) > self.bytes {
+            return self.take(measure());
+        }
+        let has_room = self.items > 0;
+        self.items -= usize::from(has_room);
+        has_room
+    }
 }
 
 #[cfg(test)]
@@ -37,8 +47,11 @@ mod tests {
     fn a_page_ends_by_items_or_by_bytes() {
         let mut budget = Budget::new(2);
         assert!(budget.take(10) && budget.take(10) && !budget.take(10));
+        let mut budget = Budget::new(2);
+        let measured = || panic!("two of these fit whatever they measure");
+        assert!(budget.take_up_to(10, measured) && budget.take_up_to(10, measured) && !budget.take_up_to(10, measured));
         let mut budget = Budget::new(10);
         let half = (RESPONSE_BYTES_MAX - RESPONSE_BYTES_SPARE) / 2;
-        assert!(budget.take(half) && !budget.take(half));
+        assert!(budget.take_up_to(half, || half) && !budget.take_up_to(half, || half));
     }
 }

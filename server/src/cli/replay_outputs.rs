@@ -84,7 +84,7 @@ impl Outputs {
             }
         }
         self.changes_from = upper;
-        if upper >= self.corrections_from + CORRECTION_EPOCHS {
+        if self.corrections.is_some() && upper >= self.corrections_from + CORRECTION_EPOCHS {
             self.write_corrections(upper)?;
         }
         for record in engine.take_set_aside() {
@@ -100,16 +100,16 @@ impl Outputs {
     /// The same after the last epoch: nothing is left for later.
     pub(super) fn catch_up(&mut self, engine: &mut Engine) -> Result<(), CliError> {
         self.advance(engine)?;
+        let by_cause = self.reader.corrections_by_cause().into_iter();
+        self.by_cause = by_cause.map(|(cause, corrections)| (cause.as_str(), corrections)).collect();
         self.write_corrections(self.reader.readable().upper)
     }
 
     fn write_corrections(&mut self, upper: u64) -> Result<(), CliError> {
+        let Some(sink) = &mut self.corrections else { return Ok(()) };
         for correction in self.reader.corrections(self.corrections_from, upper) {
-            *self.by_cause.entry(correction.cause.as_str()).or_default() += 1;
-            if let Some(sink) = &mut self.corrections {
-                lines::push_correction(sink.buffer(), &correction, LINEAGE);
-                sink.advance()?;
-            }
+            lines::push_correction(sink.buffer(), &correction, LINEAGE);
+            sink.advance()?;
         }
         self.corrections_from = upper;
         Ok(())

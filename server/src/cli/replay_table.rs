@@ -55,8 +55,7 @@ pub(super) fn write(
             let piece = receivers[number % threads].recv().expect("a thread sends each of its pieces")?;
             rows += piece.rows;
             if let Some(sink) = &mut sink {
-                sink.buffer().extend_from_slice(&piece.text);
-                sink.advance()?;
+                sink.write(&piece.text)?;
             }
         }
         Ok(rows)
@@ -71,8 +70,10 @@ fn compose<'a>(
     pieces: impl Iterator<Item = &'a [Ad]>,
     sender: &SyncSender<Result<Piece, ReadError>>,
 ) {
+    let mut text_bytes = 0;
     for ads in pieces {
-        let mut piece = Piece { text: Buffer::new(), rows: 0 };
+        // About as much as the piece before, so that it hardly ever has to move while it grows.
+        let mut piece = Piece { text: Buffer::with_capacity(text_bytes + text_bytes / 8), rows: 0 };
         let read = snapshot.for_each_row_of(ads, granularity, |row| {
             piece.rows += 1;
             match format {
@@ -84,6 +85,7 @@ fn compose<'a>(
                 }
             }
         });
+        text_bytes = piece.text.len();
         if sender.send(read.map(|()| piece)).is_err() {
             return;
         }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -82,6 +83,7 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         None => Input::Files(files(args, &config, settings.engine.key)?),
     };
     let runtime = Builder::new_multi_thread()
+        .worker_threads(transport_threads())
         .enable_all()
         .thread_name("serve")
         .build()
@@ -158,6 +160,12 @@ fn shutdown_signal() -> io::Result<impl Future<Output = ()>> {
             _ = terminate.recv() => {}
         }
     })
+}
+
+/// Threads that carry calls: half of the cores. The engine's workers use the cores as well, and a call that is handed from thread
+/// to thread costs a tenth more. What takes long has threads of its own.
+fn transport_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get).div_ceil(2)
 }
 
 /// Decoding keeps up with the workers when it has about as many threads.

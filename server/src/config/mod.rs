@@ -89,6 +89,7 @@ impl TryFrom<&Layers> for Config {
                 dedup_horizon_ms: read.rule_ms("rules.dedup_horizon")?,
                 max_future_skew_ms: read.rule_ms("rules.max_future_skew")?,
                 dedup_fallback: read.parsed("dedup.fallback", "true or false")?,
+                counts_retention_ms: None,
             },
             workers: read.workers()?,
             epoch_records: read.number("engine.epoch_records", 1, 10_000_000)?,

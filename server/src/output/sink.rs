@@ -63,6 +63,12 @@ impl Sink {
         }
     }
 
+    /// Writes out whole lines that were put together elsewhere, behind what the buffer holds.
+    pub(crate) fn write(&mut self, lines: &[u8]) -> Result<(), CliError> {
+        self.flush()?;
+        self.write_out(lines)
+    }
+
     /// Writes out what is left, and gives a file its name.
     pub(crate) fn finish(mut self) -> Result<(), CliError> {
         self.flush()?;
@@ -74,11 +80,21 @@ impl Sink {
     }
 
     fn flush(&mut self) -> Result<(), CliError> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let written = self.write_out(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        written
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> Result<(), CliError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
         let written = match &mut self.out {
-            Out::Stdout(stdout) => stdout.lock().write_all(&self.buffer).and_then(|()| stdout.flush()),
-            Out::Direct { file, .. } | Out::Staged { file, .. } => file.write_all(&self.buffer),
+            Out::Stdout(stdout) => stdout.lock().write_all(bytes).and_then(|()| stdout.flush()),
+            Out::Direct { file, .. } | Out::Staged { file, .. } => file.write_all(bytes),
         };
-        self.buffer.clear();
         written.map_err(|cause| match (&self.out, cause.kind()) {
             (_, io::ErrorKind::BrokenPipe) => CliError::BrokenPipe,
             (Out::Stdout(_), _) => CliError::failed(format!("standard output can not be written: {cause}")),

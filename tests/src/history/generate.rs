@@ -38,7 +38,12 @@ pub(super) fn history(seed: u64, kind: Kind) -> History {
     let minute_horizons = seed.is_multiple_of(2);
     let mut rules = rules(&mut rng, minute_horizons);
     if kind == Kind::NothingFreezes {
-        rules = Rules { correction_horizon_ms: 200 * 365 * DAY_MS, dedup_fallback: false, ..rules };
+        rules = Rules {
+            correction_horizon_ms: 200 * 365 * DAY_MS,
+            dedup_fallback: false,
+            counts_retention_ms: None,
+            ..rules
+        };
     }
     let size = match rng.random_range(0..100) {
         _ if kind == Kind::Large => rng.random_range(2_000..60_000),
@@ -61,15 +66,19 @@ pub(super) fn history(seed: u64, kind: Kind) -> History {
 fn rules(rng: &mut ChaCha8Rng, minute_horizons: bool) -> Rules {
     let dedup_fallback = rng.random_bool(0.1);
     if !minute_horizons {
-        return Rules { dedup_fallback, ..Rules::default() };
+        let counts_retention_ms = [None, None, None, Some(7 * DAY_MS), Some(9 * DAY_MS)].choose(rng).copied().flatten();
+        return Rules { dedup_fallback, counts_retention_ms, ..Rules::default() };
     }
+    let correction_horizon_ms =
+        [0, 90 * SECOND_MS, 2 * MINUTE_MS, 7 * MINUTE_MS].choose(rng).unwrap() + rng.random_range(0..2) * 500;
+    let rows_ms = [None, None, None, Some(0), Some(MINUTE_MS), Some(20 * MINUTE_MS)].choose(rng).copied().flatten();
     Rules {
         allowed_lateness_ms: *[0, 5 * SECOND_MS, 30 * SECOND_MS, 59_999].choose(rng).unwrap(),
-        correction_horizon_ms: [0, 90 * SECOND_MS, 2 * MINUTE_MS, 7 * MINUTE_MS].choose(rng).unwrap()
-            + rng.random_range(0..2) * 500,
+        correction_horizon_ms,
         dedup_horizon_ms: *[0, 30 * SECOND_MS, MINUTE_MS, 4 * MINUTE_MS, 20 * MINUTE_MS].choose(rng).unwrap(),
         max_future_skew_ms: *[0, 10 * SECOND_MS, 2 * MINUTE_MS].choose(rng).unwrap(),
         dedup_fallback,
+        counts_retention_ms: rows_ms.map(|rows_ms| correction_horizon_ms + rows_ms),
     }
 }
 

@@ -70,11 +70,11 @@ pub(super) fn revise(
     metrics: BTreeMap<RowKey, Eight>,
     touched: &Touched,
 ) -> (BTreeMap<RowKey, RowValue>, Vec<Correction>) {
-    assert!(before.rows.keys().all(|key| metrics.contains_key(key)), "a row never goes");
+    assert!(before.all_rows.keys().all(|key| metrics.contains_key(key)), "a row never goes");
     let mut rows = BTreeMap::new();
     let mut corrections = Vec::new();
     for (key, metrics) in metrics {
-        let old = before.rows.get(&key).copied();
+        let old = before.all_rows.get(&key).copied();
         let mut new = RowValue { metrics, revision: old.map_or(0, |old| old.revision) };
         let changed = old.is_none_or(|old| old.metrics != metrics);
         let state_before = before.marks.state_of(&key);

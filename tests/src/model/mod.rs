@@ -110,6 +110,14 @@ impl Marks {
         self.floor_ms.is_some_and(|floor_ms| event_ms < floor_ms)
     }
 
+    /// Whether a window's numbers are kept (6).
+    pub fn is_row(self, key: &RowKey, rules: &Rules) -> bool {
+        match (self.watermark_ms, rules.counts_retention_ms) {
+            (Some(watermark_ms), Some(retention_ms)) => watermark_ms - retention_ms < key.end_ms(),
+            _ => true,
+        }
+    }
+
     /// The state of a window by these marks.
     pub fn state_of(self, key: &RowKey) -> WindowState {
         match (self.watermark_ms, self.floor_ms) {
@@ -127,6 +135,8 @@ pub struct State {
     pub marks: Marks,
     /// Every row of every granularity.
     pub rows: BTreeMap<RowKey, RowValue>,
+    /// The same, with those that are rows no more.
+    all_rows: BTreeMap<RowKey, RowValue>,
     /// The epoch's corrections, by row key.
     pub corrections: Vec<Correction>,
     /// What the epoch set aside, in no order.
@@ -195,15 +205,29 @@ impl Model {
         verdicts.extend(judged.verdicts.iter().cloned());
         let groups_after = groups_of(&copies, &verdicts, &self.rules);
 
+        // A copy is compared with the earliest of its group that is remembered when it comes.
+        let asked_ms = before.marks.floor_ms.map(|floor_ms| floor_ms - 2 * self.rules.dedup_horizon_ms);
+        let conflicting = |copies: &[Copy]| -> i64 {
+            let asked = |copy: &&Copy| asked_ms.is_none_or(|asked_ms| asked_ms <= copy.event_ms);
+            let copies: Vec<Copy> = copies.iter().filter(asked).cloned().collect();
+            let groups = groups_of(&copies, &[], &self.rules);
+            groups.values().flatten().map(|group| group.conflicting().count() as i64).sum()
+        };
+        let conflicting = conflicting(&copies) - conflicting(&self.copies);
+
         let latest_ms = judged.copies.iter().map(|copy| copy.event_ms).max();
         let metrics = rows::recount(&groups_after);
         let touched = corrections::touched(&groups_before, &groups_after, self.copies.len());
-        let (rows, corrections) = corrections::revise(before, metrics, &touched);
+        let (all_rows, corrections) = corrections::revise(before, metrics, &touched);
+        let marks = before.marks.after(latest_ms, &self.rules);
+        let mut rows = all_rows.clone();
+        rows.retain(|key, _| marks.is_row(key, &self.rules));
         let state = State {
-            marks: before.marks.after(latest_ms, &self.rules),
+            marks,
             rows,
+            all_rows,
             corrections,
-            totals: totals(&before.totals, records, &judged, &groups_after),
+            totals: totals(&before.totals, records, &judged, conflicting),
             set_aside: judged.set_aside,
             accepted: (copies.len(), verdicts.len()),
         };
@@ -213,12 +237,7 @@ impl Model {
     }
 }
 
-fn totals(
-    before: &Totals,
-    records: &[Delivered],
-    judged: &admission::Judged,
-    groups: &BTreeMap<Id, Vec<Group<'_>>>,
-) -> Totals {
+fn totals(before: &Totals, records: &[Delivered], judged: &admission::Judged, conflicting: i64) -> Totals {
     let mut totals = before.clone();
     totals.records_in += records.len() as u64;
     totals.received += judged.copies.len() as u64;
@@ -228,7 +247,6 @@ fn totals(
         let by_reason = if parked { &mut totals.parked } else { &mut totals.quarantined };
         *by_reason.entry(set_aside.reason).or_default() += 1;
     }
-    let groups = groups.values().flatten();
-    totals.conflicting_copies = groups.map(|group| group.conflicting().count() as u64).sum();
+    totals.conflicting_copies = totals.conflicting_copies.checked_add_signed(conflicting).unwrap();
     totals
 }

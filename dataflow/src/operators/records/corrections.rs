@@ -8,8 +8,8 @@ use crate::domain::cause::Causes;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::domain::window::WindowState;
-use crate::trace::Record;
 use crate::trace::record::rank;
+use crate::trace::{Horizon, Record};
 
 use super::WindowCode;
 
@@ -78,6 +78,19 @@ impl CorrectionRecord {
 impl Record for CorrectionRecord {
     const SCHEMA: u16 = 8;
     const FOLDS: bool = false;
+
+    // Windows of several sizes have no common measure: each is looked at.
+    fn age(&self) -> i64 {
+        i64::MIN
+    }
+
+    fn kept_from(horizon: &Horizon) -> i64 {
+        horizon.retention.rows_after_ms
+    }
+
+    fn is_beyond(&self, horizon: &Horizon) -> bool {
+        !self.window.is_row(&horizon.retention)
+    }
 
     #[inline(always)]
     fn key(&self) -> Fingerprint {

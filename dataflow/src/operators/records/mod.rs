@@ -1,14 +1,14 @@
 //! The records of the arrangements and of the edges, but for [`Fact`], which is the domain's.
 //!
-//! | record | key | holds | needed until |
-//! |---|---|---|---|
-//! | [`Fact`] | click | a copy or a verdict | copies to `F - dedup_horizon`, verdicts to `F - max_future_skew` |
-//! | [`VisitRecord`] | (ad, user), window | how many valid clicks | the start of the day that holds F |
-//! | [`CountRecord`] | ad, window | six metrics, by epoch | the rows' retention |
-//! | [`OverlapRecord`] | ad, larger window | users counted in more than one of its base windows | as the rows |
-//! | [`CorrectionRecord`] | ad, window, epoch | a row before and after | as the rows |
+//! | record | key | holds |
+//! |---|---|---|
+//! | [`Fact`] | click | a copy or a verdict |
+//! | [`VisitRecord`] | (ad, user), window | how many valid clicks |
+//! | [`CountRecord`] | ad, window | six metrics, by epoch |
+//! | [`OverlapRecord`] | ad, larger window | users counted in more than one of its base windows |
+//! | [`CorrectionRecord`] | ad, window, epoch | a row before and after |
 //!
-//! The rules alone decide what is needed; so far everything is also kept, for as long as the process lives.
+//! How long each is asked about is said by [`Retention`]; what is not goes when runs merge.
 
 mod corrections;
 mod rows;
@@ -26,9 +26,10 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::domain::fact::Fact;
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
-use crate::trace::Record;
 use crate::trace::record::rank;
+use crate::trace::{Horizon, Record};
 
 impl Record for Fact {
     const SCHEMA: u16 = 1;
@@ -46,6 +47,18 @@ impl Record for Fact {
 
     fn tie(&self, other: &Self) -> Ordering {
         self.position().cmp(&other.position())
+    }
+
+    fn age(&self) -> i64 {
+        self.event_ms()
+    }
+
+    fn kept_from(horizon: &Horizon) -> i64 {
+        horizon.retention.copies_from_ms.max(horizon.retention.verdicts_from_ms)
+    }
+
+    fn is_beyond(&self, horizon: &Horizon) -> bool {
+        self.is_forgotten(&horizon.retention)
     }
 }
 
@@ -68,6 +81,11 @@ impl WindowCode {
     /// The granularity.
     pub(crate) fn granularity(self) -> Granularity {
         Granularity::ALL[(self.0 >> 28) as usize]
+    }
+
+    /// Whether the window is a row still.
+    pub(crate) fn is_row(self, retention: &Retention) -> bool {
+        retention.first_row(self.granularity()) <= self.window()
     }
 
     /// The window's number.

@@ -7,8 +7,8 @@ use bytemuck::{Pod, Zeroable};
 use crate::domain::cause::Causes;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
-use crate::trace::Record;
 use crate::trace::record::rank;
+use crate::trace::{Horizon, Record};
 
 /// Changes of the six kept metrics of a row, packed. A sum that would not fit is kept as two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -158,6 +158,18 @@ impl Record for CountRecord {
     const FOLDS: bool = true;
     /// Whoever asks for an ad knows that it has rows, and they lie in most runs.
     const FILTERED: bool = false;
+
+    fn age(&self) -> i64 {
+        self.window.into()
+    }
+
+    fn kept_from(horizon: &Horizon) -> i64 {
+        horizon.first_window.into()
+    }
+
+    fn is_beyond(&self, horizon: &Horizon) -> bool {
+        self.window < horizon.first_window
+    }
 
     #[inline(always)]
     fn key(&self) -> Fingerprint {

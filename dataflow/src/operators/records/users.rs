@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use bytemuck::{Pod, Zeroable};
 
 use crate::domain::fingerprint::Fingerprint;
-use crate::trace::Record;
 use crate::trace::record::rank;
+use crate::trace::{Horizon, Record};
 
 use super::WindowCode;
 
@@ -80,6 +80,19 @@ impl OverlapRecord {
 impl Record for OverlapRecord {
     const SCHEMA: u16 = 7;
     const FOLDS: bool = true;
+
+    // Windows of several sizes have no common measure: each is looked at.
+    fn age(&self) -> i64 {
+        i64::MIN
+    }
+
+    fn kept_from(horizon: &Horizon) -> i64 {
+        horizon.retention.rows_after_ms
+    }
+
+    fn is_beyond(&self, horizon: &Horizon) -> bool {
+        !self.window.is_row(&horizon.retention)
+    }
 
     #[inline(always)]
     fn key(&self) -> Fingerprint {

@@ -3,8 +3,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::domain::fingerprint::Fingerprint;
-use crate::trace::Record;
 use crate::trace::record::rank;
+use crate::trace::{Horizon, Record};
 
 /// An edge: a valid click of a user of an ad in a base window came (+1) or went (-1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -78,6 +78,18 @@ impl From<&VisitUpdate> for VisitRecord {
 impl Record for VisitRecord {
     const SCHEMA: u16 = 3;
     const FOLDS: bool = true;
+
+    fn age(&self) -> i64 {
+        self.window.into()
+    }
+
+    fn kept_from(horizon: &Horizon) -> i64 {
+        horizon.first_window.into()
+    }
+
+    fn is_beyond(&self, horizon: &Horizon) -> bool {
+        self.window < horizon.first_window
+    }
 
     #[inline(always)]
     fn key(&self) -> Fingerprint {

@@ -72,7 +72,8 @@ pub fn corrections(case: &Case<'_>) -> Result<(), String> {
     let mut expected = Vec::new();
     for epoch in 1..=last_epoch {
         for correction in &case.model.state(epoch).corrections {
-            if granularities.contains(&correction.key.granularity) {
+            let is_row = case.model.state(last_epoch).marks.is_row(&correction.key, &case.history.rules);
+            if is_row && granularities.contains(&correction.key.granularity) {
                 expected.push(expected_correction(case, epoch, correction));
             }
         }
