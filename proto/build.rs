@@ -8,7 +8,7 @@ use prost_types::FileDescriptorSet;
 use prost_types::field_descriptor_proto::Type;
 
 const INGEST: &str = "recount/v1/ingest.proto";
-const FILES: [&str; 3] = ["recount/v1/events.proto", "recount/v1/counts.proto", INGEST];
+const FILES: [&str; 4] = ["recount/v1/events.proto", "recount/v1/counts.proto", INGEST, "recount/v1/admin.proto"];
 /// The field whose bytes are taken as they are, without a copy.
 const RAW_FIELD: &str = ".recount.v1.AppendRequest.events";
 
@@ -26,7 +26,7 @@ fn main() -> io::Result<()> {
     let raw_dir = out_dir.join("raw");
     fs::create_dir_all(&raw_dir)?;
     tonic_prost_build::configure()
-        .build_client(false)
+        .build_client(services)
         .build_server(services)
         .bytes(RAW_FIELD)
         .out_dir(raw_dir)

@@ -9,6 +9,7 @@ mod codec;
 mod contest;
 mod engine;
 mod facts;
+mod ingest;
 mod measure;
 mod outcome;
 mod program;
@@ -60,6 +61,8 @@ enum Part {
     Replay,
     /// Reads over gRPC, while ingesting and idle.
     Reads,
+    /// Events over gRPC into a data directory, with fsync.
+    Ingest,
     /// Ways to carry facts between workers.
     Codec,
     /// One run, for the process that compares several.
@@ -79,11 +82,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(Part::Engine { large }) => contest::measure(&args, *large, &mut table)?,
         Some(Part::Replay) => replay::measure(&args, &mut table)?,
         Some(Part::Reads) => reads::measure(&args, &mut table)?,
+        Some(Part::Ingest) => ingest::measure(&args, &mut table)?,
         Some(Part::Codec) => codec::measure(&args, &mut table)?,
         None => {
             contest::measure(&args, false, &mut table)?;
             replay::measure(&args, &mut table)?;
             reads::measure(&args, &mut table)?;
+            ingest::measure(&args, &mut table)?;
             codec::measure(&args, &mut table)?;
         }
     }

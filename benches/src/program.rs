@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -122,4 +122,17 @@ pub(crate) fn lines(path: &Path) -> io::Result<u64> {
         }
         lines += bytes[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
     }
+}
+
+/// Starts a service and waits for the line that says where its gRPC listens.
+///
+/// # Errors
+/// Where it does not start.
+pub(crate) fn ready(mut command: Command) -> Result<(Background, String), Box<dyn Error>> {
+    let mut service = Background(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
+    let mut line = String::new();
+    BufReader::new(service.0.stdout.take().ok_or("its output is piped")?).read_line(&mut line)?;
+    let ready: serde_json::Value = serde_json::from_str(&line)?;
+    let address = ready["grpc"].as_str().ok_or("the service does not say where it listens")?;
+    Ok((service, address.to_string()))
 }

@@ -1,9 +1,7 @@
 //! Reads over gRPC: how long they take while events come in at full speed, and how many an idle service answers.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -16,7 +14,7 @@ use tonic::transport::Channel;
 
 use crate::Args;
 use crate::measure::{cpu_seconds, millis, percentile};
-use crate::program::{Background, EVENTS_ADS, events_file, lines, recount};
+use crate::program::{Background, EVENTS_ADS, events_file, lines, ready, recount};
 use crate::table::Table;
 
 type Client = CountsServiceClient<Channel>;
@@ -50,12 +48,7 @@ fn serve(events: &Path) -> Result<(Background, String), Box<dyn Error>> {
     eprintln!("reads over gRPC while {} comes in", events.display());
     let mut command = recount()?;
     command.arg("serve").arg("--events").arg(events).args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-    let mut service = Background(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
-    let mut line = String::new();
-    BufReader::new(service.0.stdout.take().ok_or("its output is piped")?).read_line(&mut line)?;
-    let ready: serde_json::Value = serde_json::from_str(&line)?;
-    let address = ready["grpc"].as_str().ok_or("the service does not say where it listens")?;
-    Ok((service, address.to_string()))
+    ready(command)
 }
 
 /// What is asked for: every other time the ad that has a row in every minute, else one of many, in a span of event time that has

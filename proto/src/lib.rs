@@ -10,8 +10,8 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/recount.v1.rs"));
 }
 
-/// The ingest service as its server takes it: every event as the bytes that it came in, neither decoded nor copied. On the wire it
-/// is the service of [`v1`].
+/// The ingest service for those who have events as bytes already: its server, which neither decodes nor copies them, and clients
+/// that pass on what they got. On the wire it is the service of [`v1`].
 #[allow(missing_docs, clippy::all, unreachable_pub)]
 pub mod raw {
     include!(concat!(env!("OUT_DIR"), "/raw/recount.v1.rs"));

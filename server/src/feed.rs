@@ -1,14 +1,21 @@
-//! The thread that owns the engine and feeds it from the source, closing epochs as time passes.
+//! The thread that owns the engine and feeds it from the source: first the epochs that were bound before, cut as they were, then
+//! new ones as time passes.
 
 use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use recount_connectors::{FileSource, Next, SourceError, Stopper};
+use recount_connectors::bindings::BindingError;
+use recount_connectors::{Next, Source, SourceError, Stopper};
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError};
+use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
+
+/// How long a replay waits for records before it looks whether to stop.
+const REPLAY_STEP: Duration = Duration::from_millis(50);
 
 /// Why feeding ended before it was asked to.
 #[derive(Debug, Error)]
@@ -19,7 +26,13 @@ pub enum FeedError {
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What was bound before can not be read.
+    #[error(transparent)]
+    Bindings(#[from] BindingError),
 }
+
+/// What was bound to epochs before, in their order.
+pub(crate) type Recorded = Box<dyn Iterator<Item = Result<EpochBinding, BindingError>> + Send>;
 
 /// The running thread.
 pub(crate) struct Feed {
@@ -27,24 +40,55 @@ pub(crate) struct Feed {
     /// Dropped to end a feed that has nothing more to read.
     stop: mpsc::Sender<()>,
     thread: JoinHandle<()>,
+    caught_up: Option<oneshot::Receiver<()>>,
     ended: oneshot::Receiver<Result<(), FeedError>>,
 }
 
 impl Feed {
-    /// Starts the thread. An epoch closes `epoch_interval` after the last one closed, or when the engine finds it full.
+    /// Starts the thread. It makes the recorded epochs again, then goes on where they end: an epoch closes `epoch_interval`
+    /// after the last one closed, or when the engine finds it full.
     ///
     /// # Errors
     /// Where the thread can not be started.
-    pub(crate) fn start(engine: Engine, source: FileSource, epoch_interval: Duration) -> io::Result<Feed> {
+    pub(crate) fn start(
+        engine: Engine,
+        source: Box<dyn Source>,
+        recorded: Recorded,
+        epoch_interval: Duration,
+    ) -> io::Result<Feed> {
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();
+        let (tell_caught_up, caught_up) = oneshot::channel();
         let stopper = source.stopper();
+        let mut feeding = Feeding { engine, source, stopped };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || {
-            let result = feed(engine, source, epoch_interval, &stopped);
-            // At shutdown nobody listens any more.
+            let replayed = feeding.replay(recorded);
+            let result = replayed.and_then(|is_whole| match is_whole {
+                true => {
+                    // At shutdown nobody listens any more; nor below.
+                    let _ = tell_caught_up.send(());
+                    feeding.live(epoch_interval)
+                }
+                false => Ok(()),
+            });
+            let result = result.and_then(|()| feeding.engine.shutdown().map_err(FeedError::from));
             let _ = end.send(result);
         })?;
-        Ok(Feed { source: stopper, stop, thread, ended })
+        Ok(Feed { source: stopper, stop, thread, caught_up: Some(caught_up), ended })
+    }
+
+    /// Waits until every recorded epoch is readable again.
+    ///
+    /// # Errors
+    /// Where the feed failed before.
+    pub(crate) async fn caught_up(&mut self) -> Result<(), FeedError> {
+        match self.caught_up.take() {
+            None => Ok(()),
+            Some(caught_up) => match caught_up.await {
+                Ok(()) => Ok(()),
+                Err(_) => Err(self.failed().await),
+            },
+        }
     }
 
     /// Waits until the feed ends by itself, which it only does where it failed.
@@ -66,36 +110,66 @@ impl Feed {
     }
 }
 
-fn feed(
-    mut engine: Engine,
-    mut source: FileSource,
-    epoch_interval: Duration,
-    stopped: &mpsc::Receiver<()>,
-) -> Result<(), FeedError> {
-    let mut close_at = Instant::now() + epoch_interval;
-    let is_stopped = || matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
-    while !is_stopped() {
-        match source.next_within(close_at.saturating_duration_since(Instant::now()))? {
-            Next::Batch(batch) => engine.push(batch, Some(wall_ms()))?,
-            Next::Waiting => {}
-            Next::End => {
-                let epoch = engine.close_epoch(Some(wall_ms()))?;
-                engine.drain()?;
-                tracing::info!(epoch, "all files are read; what they hold stays readable");
-                // Nothing is ever sent: this ends when the other end is dropped.
-                let _ = stopped.recv();
-                break;
+/// What the thread has.
+struct Feeding {
+    engine: Engine,
+    source: Box<dyn Source>,
+    stopped: mpsc::Receiver<()>,
+}
+
+impl Feeding {
+    fn is_stopped(&self) -> bool {
+        matches!(self.stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected))
+    }
+
+    /// Makes epochs again as they were bound; false where it was told to stop before the last.
+    fn replay(&mut self, recorded: Recorded) -> Result<bool, FeedError> {
+        for binding in recorded {
+            let binding = binding?;
+            for &Position { stream, offset } in &binding.positions {
+                loop {
+                    match self.source.next_of(stream, offset, REPLAY_STEP)? {
+                        Next::Batch(batch) => self.engine.push_bound(batch),
+                        Next::End => break,
+                        Next::Waiting if self.is_stopped() => return Ok(false),
+                        Next::Waiting => {}
+                    }
+                }
+            }
+            if self.is_stopped() {
+                return Ok(false);
+            }
+            self.engine.close_bound(&binding)?;
+        }
+        self.engine.drain()?;
+        Ok(true)
+    }
+
+    /// Feeds records as they come, until it is told to stop.
+    fn live(&mut self, epoch_interval: Duration) -> Result<(), FeedError> {
+        let mut close_at = Instant::now() + epoch_interval;
+        while !self.is_stopped() {
+            match self.source.next_within(close_at.saturating_duration_since(Instant::now()))? {
+                Next::Batch(batch) => self.engine.push(batch, Some(wall_ms()))?,
+                Next::Waiting => {}
+                Next::End => {
+                    let epoch = self.engine.close_epoch(Some(wall_ms()))?;
+                    self.engine.drain()?;
+                    tracing::info!(epoch, "the source has come to its end; what it held stays readable");
+                    // Nothing is ever sent: this ends when the other end is dropped.
+                    let _ = self.stopped.recv();
+                    break;
+                }
+            }
+            if Instant::now() >= close_at {
+                self.engine.close_epoch(Some(wall_ms()))?;
+                close_at = Instant::now() + epoch_interval;
             }
         }
-        if Instant::now() >= close_at {
-            engine.close_epoch(Some(wall_ms()))?;
-            close_at = Instant::now() + epoch_interval;
-        }
+        self.engine.close_epoch(Some(wall_ms()))?;
+        self.engine.drain()?;
+        Ok(())
     }
-    engine.close_epoch(Some(wall_ms()))?;
-    engine.drain()?;
-    engine.shutdown()?;
-    Ok(())
 }
 
 fn wall_ms() -> i64 {

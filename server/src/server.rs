@@ -2,23 +2,29 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use recount_connectors::FileSource;
-use recount_dataflow::engine::{Engine, EngineError, Settings};
+use recount_connectors::log::LogFailure;
+use recount_dataflow::engine::{EngineError, Settings};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
+use crate::api::ingest::Ingest;
 use crate::api::{Bounds, Shared};
+use crate::backend::Backend;
 use crate::evidence::Evidence;
-use crate::feed::Feed;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
+pub use crate::store::{StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
 
@@ -43,6 +49,14 @@ pub struct ServerSettings {
     pub lineage: Lineage,
 }
 
+/// Where records come from.
+pub enum Input {
+    /// Files, read at every start.
+    Files(FileSource),
+    /// Clients, whose events are kept in a data directory.
+    Store(StoreSettings),
+}
+
 /// The service answers from now on.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
@@ -58,6 +72,12 @@ pub enum ServerError {
     /// The engine could not start.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The data directory can not be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The log failed. What was acknowledged is safe.
+    #[error("the log has failed: {0}")]
+    Log(Arc<LogFailure>),
     /// Feeding failed.
     #[error(transparent)]
     Feed(#[from] FeedError),
@@ -77,41 +97,51 @@ pub enum ServerError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Runs the service over a source until `shutdown` completes. `ready` is called once, when the first call can be answered.
+/// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
-/// It starts the engine, the feed, the watcher and the listeners. It ends the listeners and all streams first, gives running
-/// calls the drain time, and stops the feed, the engine and the watcher when nobody reads any more.
+/// It takes the addresses, starts the backend (directory, log, checkpoint, engine, feed), waits until what was readable before is
+/// readable again, and starts the watcher and the listeners. It ends the listeners and all streams first, gives running calls
+/// the drain time, and stops the backend (feed, engine, a last checkpoint, log, directory) when nobody asks any more.
 ///
 /// # Errors
 /// Where something could not start, or failed on the way.
 pub async fn run(
     settings: ServerSettings,
-    source: FileSource,
+    input: Input,
     ready: impl FnOnce(Ready),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    // The addresses first: they are the only things here that other programs can hold.
+    let mut shutdown = pin!(shutdown);
     let (grpc_listener, grpc) = bind(settings.grpc_addr).await?;
     let (http_listener, http) = bind(settings.http_addr).await?;
-    let engine = Engine::start(settings.engine, source.streams())?;
-    let (reader, evidence) = (engine.reader(), Evidence::new(source.raw_store()));
-    let mut feed = Feed::start(engine, source, settings.epoch_interval).map_err(ServerError::Thread)?;
+    let stopping = Arc::new(AtomicBool::new(false));
+    let (starting, waits) = (settings.clone(), stopping.clone());
+    let mut backend = blocking(move || Backend::start(input, &starting, waits)).await?;
+    tokio::select! {
+        caught_up = backend.caught_up() => caught_up?,
+        () = &mut shutdown => {
+            blocking(move || backend.stop()).await;
+            return Ok(());
+        }
+    }
+    let (reader, lineage) = (backend.reader.clone(), backend.lineage);
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
     let (down, is_down) = watch::channel(false);
-    let shared = Shared::new(reader, settings.lineage, evidence, settings.bounds, progress, is_down.clone());
-    let ingest: Option<Arc<crate::api::ingest::Ingest>> = None;
-    let metrics = Arc::new(Metrics::new(shared.clone(), ingest.clone()));
+    let shared =
+        Shared::new(reader, lineage, Evidence::new(backend.raw.clone()), settings.bounds, progress, is_down.clone());
+    let ingest = backend.log().map(|log| Ingest::new(log, settings.engine.rules, lineage));
+    let metrics = backend.measure(Metrics::new(shared.clone(), ingest.clone()));
     let streams = settings.concurrent_streams;
-    let http_router = http::router(shared.clone(), metrics, ingest.clone());
-    let grpc_router = grpc::router(shared, ingest, streams, is_down.clone()).await;
+    let http_router = http::router(shared.clone(), Arc::new(metrics), ingest.clone());
+    let grpc_router = grpc::router(shared, ingest, backend.trigger(), streams, is_down.clone()).await;
     let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });
 
     let ended = tokio::select! {
         () = shutdown => Ok(()),
-        error = feed.failed() => Err(ServerError::from(error)),
+        error = backend.failed() => Err(error),
         end = &mut grpc_serving => Err(end.expect("serving does not panic").err().map_or_else(
             || unreachable!("the listener goes on until it is told to end"),
             ServerError::from,
@@ -123,12 +153,19 @@ pub async fn run(
     let drained_by = Instant::now() + settings.drain;
     drain(grpc_serving, drained_by).await;
     drain(http_serving, drained_by).await;
-    let stopping = tokio::task::spawn_blocking(move || {
-        feed.stop();
+    stopping.store(true, Ordering::Relaxed);
+    blocking(move || {
+        backend.stop();
         watcher.stop();
-    });
-    stopping.await.expect("stopping only joins threads");
+    })
+    .await;
     ended
+}
+
+/// Runs what blocks on a thread for that.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|failure| resume_unwind(failure.into_panic()))
 }
 
 async fn bind(addr: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {

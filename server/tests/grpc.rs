@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use recount_proto::v1::read_at::At;
 use recount_proto::v1::{self as wire, Granularity, ReadAt};
 use recount_server::api::ingest_token;
+use recount_server::server::Input;
 use support::{MINUTE_MS, NOON_MS, Service, click, settings, verdict};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -378,7 +379,7 @@ async fn an_address_that_is_taken_is_a_clear_error() {
     let key = recount_dataflow::domain::fingerprint::HashKey::new([0; 16]);
     let source = recount_connectors::SourceSettings::new(key, taken.engine.rules);
     let source = recount_connectors::FileSource::open(&[service.path.to_str().unwrap()], source).unwrap();
-    let ended = recount_server::server::run(taken, source, |_| (), std::future::pending()).await;
+    let ended = recount_server::server::run(taken, Input::Files(source), |_| (), std::future::pending()).await;
     let message = ended.unwrap_err().to_string();
     assert!(message.contains(&service.addr.to_string()) && message.contains("port 0"), "{message}");
     service.stop().await.unwrap();

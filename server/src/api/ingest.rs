@@ -2,7 +2,7 @@
 //! replay judges it again; a broken one is refused alone, and the others go into the log as the bytes that they came in.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use recount_connectors::log::{APPEND_BYTES_MAX, Append, AppendError, Appended, Log};
 use recount_connectors::{Decoded, Format, decode_one};
@@ -235,6 +235,3 @@ fn wall_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
     since_1970.as_millis() as i64
 }
-
-/// How long a caller waits for the disk where it sets no deadline.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

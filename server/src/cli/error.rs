@@ -16,6 +16,9 @@ pub(crate) enum CliError {
     /// The command failed.
     #[error("{0}")]
     Failed(String),
+    /// What was made again is not what was kept.
+    #[error("{0}")]
+    Mismatch(String),
     /// The service is not there, or not ready.
     #[error("{0}")]
     NotReady(String),
@@ -35,12 +38,13 @@ impl CliError {
         CliError::Usage(message.into())
     }
 
-    /// 0 done, 1 failed, 2 usage, 4 not ready.
+    /// 0 done, 1 failed, 2 usage, 3 mismatch, 4 not ready.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             CliError::BrokenPipe => 0,
             CliError::Failed(_) => 1,
             CliError::Usage(_) => 2,
+            CliError::Mismatch(_) => 3,
             CliError::NotReady(_) => 4,
         })
     }

@@ -1,5 +1,6 @@
 //! The command line: one file a command. Data goes to standard output, logs and progress to standard error.
 
+mod checkpoint;
 mod completions;
 mod config;
 mod demo;
@@ -14,6 +15,7 @@ mod replay_table;
 mod serve;
 mod settings;
 mod table;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,11 +48,16 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Read files of events and write the exact table
     Replay(replay::ReplayArgs),
-    /// Run the service over files of events
+    /// Run the service, over a data directory or over files of events
     Serve(serve::ServeArgs),
     /// Ask a running service
     #[command(subcommand)]
     Query(query::QueryCommand),
+    /// Write, list and check the checkpoints of a data directory
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+    /// Make everything again from a data directory's log: exit 3 where it is not what was answered
+    Verify(verify::VerifyArgs),
     /// Check or show the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -96,6 +103,8 @@ fn run(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Replay(args) => replay::run(global, &args),
         Command::Serve(args) => serve::run(global, &args),
         Command::Query(command) => query::run(global, command),
+        Command::Checkpoint(command) => checkpoint::run(global, &command),
+        Command::Verify(args) => verify::run(global, &args),
         Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         Command::Man => completions::man(Cli::command()),

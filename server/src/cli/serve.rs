@@ -3,9 +3,10 @@
 use std::future::Future;
 use std::io::{self, Write as _};
 use std::num::NonZero;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use recount_connectors::data_dir::NewStore;
 use recount_connectors::{FileSource, SourceSettings};
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::engine::{Kept, Settings};
@@ -16,19 +17,19 @@ use super::settings::{EngineArgs, RulesArgs, given};
 use super::{CliError, Global, logging};
 use crate::config::{Config, FlagSetting};
 use crate::lineage::Lineage;
-use crate::server::{self, Ready, ServerSettings};
+use crate::server::{self, Input, Ready, ServerSettings, StoreSettings};
 
 /// What to serve, and where.
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Files of events, read one after the other; `-` is standard input
-    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "data_dir")]
     events: Vec<String>,
     /// Wait at the end of the file for more
-    #[arg(long)]
+    #[arg(long, requires = "events")]
     follow: bool,
-    /// Keep everything in this directory (not available yet: this version keeps it in memory)
-    #[arg(long, value_name = "DIR")]
+    /// Take events in over gRPC and HTTP, and keep everything in this directory
+    #[arg(long, value_name = "DIR", conflicts_with = "events")]
     data_dir: Option<PathBuf>,
     /// Where gRPC listens; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDR")]
@@ -69,12 +70,6 @@ impl ServeArgs {
 
 /// Runs the service until it is told to end.
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
-    if args.data_dir.is_some() {
-        return Err(CliError::usage(
-            "--data-dir is not available yet: this version keeps everything in memory; leave it out, and the files named \
-             with --events are read again at every start",
-        ));
-    }
     let config = global.load(args.flags())?;
     logging::start(&config)?;
     for addr in [config.grpc_addr, config.http_addr] {
@@ -82,16 +77,11 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
             tracing::warn!(%addr, "the service can be reached from other machines, and asks nobody who they are");
         }
     }
-    let key = HashKey::new(random()?);
-    let source_settings = SourceSettings {
-        threads: decode_threads(&config),
-        follow: args.follow,
-        spool: true,
-        ..SourceSettings::new(key, config.rules)
+    let settings = server_settings(&config)?;
+    let input = match &args.data_dir {
+        Some(dir) => Input::Store(store_settings(&config, dir)?),
+        None => Input::Files(files(args, &config, settings.engine.key)?),
     };
-    let source =
-        FileSource::open(&args.events, source_settings).map_err(|error| CliError::failed(error.to_string()))?;
-    let settings = server_settings(&config, key)?;
     let runtime = Builder::new_multi_thread()
         .worker_threads(transport_threads())
         .enable_all()
@@ -101,12 +91,34 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
     runtime.block_on(async {
         let shutdown =
             shutdown_signal().map_err(|cause| CliError::failed(format!("signals can not be heard: {cause}")))?;
-        let served = server::run(settings, source, announce, shutdown).await;
+        let served = server::run(settings, input, |ready| announce(ready, args.data_dir.as_deref()), shutdown).await;
         served.map_err(|error| CliError::failed(error.to_string()))
     })
 }
 
-fn server_settings(config: &Config, key: HashKey) -> Result<ServerSettings, CliError> {
+fn files(args: &ServeArgs, config: &Config, key: HashKey) -> Result<FileSource, CliError> {
+    let settings = SourceSettings {
+        threads: decode_threads(config),
+        follow: args.follow,
+        spool: true,
+        ..SourceSettings::new(key, config.rules)
+    };
+    FileSource::open(&args.events, settings).map_err(|error| CliError::failed(error.to_string()))
+}
+
+fn store_settings(config: &Config, dir: &Path) -> Result<StoreSettings, CliError> {
+    let new = NewStore { id: u64::from_le_bytes(random()?), hash_secret: random()?, partitions: config.partitions };
+    Ok(StoreSettings {
+        dir: dir.to_owned(),
+        new,
+        log: config.log.clone(),
+        checkpoint_interval: config.checkpoint_interval,
+        checkpoints_kept: config.checkpoints_kept,
+    })
+}
+
+/// The settings of the service. A data directory has its own key and lineage, and these are not used.
+fn server_settings(config: &Config) -> Result<ServerSettings, CliError> {
     let engine = Settings {
         rules: config.rules,
         workers: config.workers,
@@ -114,7 +126,7 @@ fn server_settings(config: &Config, key: HashKey) -> Result<ServerSettings, CliE
         kept: Kept::All,
         history: config.history,
         epochs_in_flight: config.epochs_in_flight,
-        key,
+        key: HashKey::new(random()?),
         stream_set_aside: false,
     };
     Ok(ServerSettings {
@@ -130,8 +142,9 @@ fn server_settings(config: &Config, key: HashKey) -> Result<ServerSettings, CliE
 }
 
 /// Tells whoever started us where we are: one line of JSON.
-fn announce(ready: Ready) {
-    let line = serde_json::json!({"grpc": ready.grpc.to_string(), "http": ready.http.to_string(), "data_dir": null});
+fn announce(ready: Ready, data_dir: Option<&Path>) {
+    let line =
+        serde_json::json!({"grpc": ready.grpc.to_string(), "http": ready.http.to_string(), "data_dir": data_dir});
     let mut stdout = io::stdout();
     // Who started us may not listen; the service runs all the same.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());

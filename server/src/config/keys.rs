@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 23] = [
+pub(crate) const KEYS: [Key; 33] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -40,6 +40,24 @@ pub(crate) const KEYS: [Key; 23] = [
     key("grpc.subscriber_stall", "10s", "how long a subscriber may take nothing before it is let go"),
     key("grpc.drain", "10s", "how long calls may still run at shutdown, HTTP as well"),
     key("http.addr", "127.0.0.1:8080", "where HTTP listens; port 0 takes a free one"),
+    key("store.partitions", "4", "partitions of a new store's log; fixed when it is made"),
+    key(
+        "store.sync",
+        "always",
+        "always: events are durable before the answer; interval: soon after it, which is weaker",
+    ),
+    key("store.sync_interval", "1s", "how soon, where store.sync is interval"),
+    key("store.commit_window", "2ms", "how long events gather before they are made durable together"),
+    key("store.segment_bytes", "64MiB", "size of the log's files"),
+    key("store.queue_bytes", "64MiB", "memory for events that wait for the disk"),
+    key(
+        "store.log_retention_age",
+        "off",
+        "how long the log keeps events; off keeps all, and lets them be counted anew",
+    ),
+    key("store.log_retention_bytes", "off", "how large the log may be; off sets no bound"),
+    key("checkpoint.interval", "10s", "time between two checkpoints"),
+    key("checkpoint.keep", "2", "checkpoints that are kept, at least 2"),
     key("log.level", "info", "error, warn, info, debug or trace; or a filter by module"),
     key("log.format", "text", "text or json"),
     key("query.timeout", "30s", "how long `recount query` waits for an answer"),

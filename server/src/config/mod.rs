@@ -13,6 +13,7 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
+use recount_connectors::log::{APPEND_BYTES_MAX, LogSettings, Retention, SyncPolicy};
 use recount_dataflow::domain::rules::{DAY_MS, Rules};
 use recount_dataflow::engine::History;
 use thiserror::Error;
@@ -56,6 +57,11 @@ pub(crate) struct Config {
     pub(crate) concurrent_streams: u32,
     pub(crate) bounds: Bounds,
     pub(crate) drain: Duration,
+    /// Partitions of the log of a store that is made.
+    pub(crate) partitions: u16,
+    pub(crate) log: LogSettings,
+    pub(crate) checkpoint_interval: Duration,
+    pub(crate) checkpoints_kept: usize,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
@@ -104,6 +110,10 @@ impl TryFrom<&Layers> for Config {
                 subscriber_stall: read.duration("grpc.subscriber_stall", Duration::from_millis(1))?,
             },
             drain: read.duration("grpc.drain", Duration::ZERO)?,
+            partitions: read.number("store.partitions", 1, 4_096)? as u16,
+            log: read.log()?,
+            checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
+            checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             log_level: read.with("log.level", |text| Ok(text.to_string()))?,
             log_format: read.with("log.format", |text| match text {
                 "text" => Ok(LogFormat::Text),
@@ -176,11 +186,40 @@ impl Read<'_> {
         })
     }
 
+    fn log(&self) -> Result<LogSettings, ConfigError> {
+        let interval = self.duration("store.sync_interval", Duration::from_millis(1))?;
+        let sync = self.with("store.sync", |text| match text {
+            "always" => Ok(SyncPolicy::Always),
+            "interval" => Ok(SyncPolicy::Interval(interval)),
+            _ => Err(format!("{text:?} is no policy; write always or interval")),
+        })?;
+        Ok(LogSettings {
+            segment_bytes: self.with("store.segment_bytes", units::size)?.max(1) as u64,
+            commit_window: self.duration("store.commit_window", Duration::ZERO)?,
+            sync,
+            queue_bytes: self.with("store.queue_bytes", |text| match units::size(text)? {
+                bytes if bytes < APPEND_BYTES_MAX => Err(format!("{text:?} is less than the largest request")),
+                bytes => Ok(bytes),
+            })?,
+            retention: Retention {
+                age: self.with("store.log_retention_age", |text| unless_off(text, units::duration))?,
+                bytes: self.with("store.log_retention_bytes", |text| unless_off(text, units::size))?.map(|n| n as u64),
+            },
+        })
+    }
+
     fn workers(&self) -> Result<usize, ConfigError> {
         match self.layers.get("engine.workers") {
             (keys::CORES, _) => Ok(thread::available_parallelism().map_or(1, NonZeroUsize::get)),
             _ => self.number("engine.workers", 1, 256),
         }
+    }
+}
+
+fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    match text {
+        "off" => Ok(None),
+        _ => parse(text).map(Some).map_err(|problem| format!("{problem}, or off")),
     }
 }
 

@@ -1,5 +1,6 @@
 //! gRPC: thin methods over [`crate::api`], with health and reflection.
 
+mod admin;
 mod counts;
 mod deadline;
 mod ingest;
@@ -13,13 +14,16 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 use tonic::transport::server::{Router, TcpIncoming};
 
+use self::admin::AdminApi;
 use self::counts::CountsApi;
 use self::ingest::IngestApi;
 use crate::api::Shared;
 use crate::api::ingest::Ingest;
 use crate::convert::FILE_DESCRIPTOR_SET;
 use crate::convert::raw::ingest_service_server::IngestServiceServer;
+use crate::convert::wire::admin_service_server::AdminServiceServer;
 use crate::convert::wire::counts_service_server::CountsServiceServer;
+use crate::store::Trigger;
 
 /// How often a client is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -28,6 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub(crate) async fn router(
     shared: Arc<Shared>,
     ingest: Option<Arc<Ingest>>,
+    trigger: Option<Trigger>,
     concurrent_streams: u32,
     shutdown: watch::Receiver<bool>,
 ) -> Router {
@@ -54,6 +59,7 @@ pub(crate) async fn router(
         .add_service(health_service)
         .add_service(reflection)
         .add_service(CountsApi::server(shared))
+        .add_service(AdminServiceServer::new(AdminApi { trigger }))
         .add_optional_service(ingest.map(|ingest| IngestApi::server(ingest, shutdown)))
 }
 

@@ -34,7 +34,7 @@ const LINES: &str = "application/x-ndjson";
 pub(super) async fn changes(State(http): State<Http>, uri: Uri, headers: HeaderMap) -> Answer {
     let mut params = Params::of(&uri)?;
     let deadline = params.client_deadline(&headers)?;
-    let resumed = last_event_id(&headers, |text| base64::decode(text))?;
+    let resumed = last_event_id(&headers, base64::decode)?;
     let request = wire::SubscribeRequest {
         ad_ids: params.all("ad_id"),
         granularity: params.granularity()?,

@@ -5,6 +5,7 @@
 
 mod engine;
 mod ingest;
+mod store;
 mod write;
 
 use std::fmt;
@@ -16,8 +17,10 @@ use prometheus_client::registry::Registry;
 use self::engine::EngineCollector;
 use self::ingest::IngestCollector;
 pub(crate) use self::ingest::IngestMetrics;
+use self::store::StoreCollector;
 use crate::api::Shared;
 use crate::api::ingest::Ingest;
+use crate::store::CheckpointStats;
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -34,6 +37,12 @@ impl Metrics {
             registry.register_collector(Box::new(IngestCollector { ingest }));
         }
         Metrics { registry }
+    }
+
+    /// Adds a data directory's checkpoints, and how many of them could not be used at the start.
+    pub(crate) fn with_checkpoints(mut self, checkpoints: Arc<CheckpointStats>, damaged: usize) -> Metrics {
+        self.registry.register_collector(Box::new(StoreCollector { checkpoints, damaged }));
+        self
     }
 
     /// All metrics in the OpenMetrics text format.

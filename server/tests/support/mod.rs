@@ -2,6 +2,7 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod daemon;
 pub mod http;
 
 use std::fs::File;
@@ -15,7 +16,7 @@ use recount_proto::v1::counts_service_client::CountsServiceClient;
 use recount_proto::v1::{self as wire, GetStatusResponse};
 use recount_server::api::Bounds;
 use recount_server::lineage::Lineage;
-use recount_server::server::{self, Ready, ServerError, ServerSettings};
+use recount_server::server::{self, Input, Ready, ServerError, ServerSettings};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -85,7 +86,7 @@ impl Service {
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel::<Ready>();
         let lineage = settings.lineage;
-        let run = tokio::spawn(server::run(settings, source, |at| ready.send(at).unwrap(), async {
+        let run = tokio::spawn(server::run(settings, Input::Files(source), |at| ready.send(at).unwrap(), async {
             let _ = stopped.await;
         }));
         let Ok(Ready { grpc: addr, http }) = is_ready.await else { panic!("{:?}", run.await) };

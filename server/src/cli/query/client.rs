@@ -23,13 +23,7 @@ pub(super) struct Client {
 impl Client {
     /// Connects.
     pub(super) async fn connect(addr: SocketAddr, timeout: Duration) -> Result<Client, CliError> {
-        let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("an address makes a URI");
-        let channel = endpoint.connect_timeout(timeout).connect().await.map_err(|_| {
-            CliError::NotReady(format!(
-                "no service answers on {addr}; start one with `recount serve`, or say where it is with --addr"
-            ))
-        })?;
-        Ok(Client { stub: CountsServiceClient::new(channel), timeout })
+        Ok(Client { stub: CountsServiceClient::new(connect(addr, timeout).await?), timeout })
     }
 
     /// A request with the deadline.
@@ -40,8 +34,18 @@ impl Client {
     }
 }
 
+/// A channel to the service.
+pub(in crate::cli) async fn connect(addr: SocketAddr, timeout: Duration) -> Result<Channel, CliError> {
+    let endpoint = Endpoint::from_shared(format!("http://{addr}")).expect("an address makes a URI");
+    endpoint.connect_timeout(timeout).connect().await.map_err(|_| {
+        CliError::NotReady(format!(
+            "no service answers on {addr}; start one with `recount serve`, or say where it is with --addr"
+        ))
+    })
+}
+
 /// What a refusal means to the command.
-pub(super) fn refused(status: Status) -> CliError {
+pub(in crate::cli) fn refused(status: Status) -> CliError {
     let details = status.get_error_details();
     let reason = details.error_info().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
     let message = format!("the service answered: {}{reason}", status.message());
@@ -53,7 +57,7 @@ pub(super) fn refused(status: Status) -> CliError {
 }
 
 /// Writes to standard output.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
+pub(in crate::cli) fn print(text: &str) -> Result<(), CliError> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|cause| stdout_error(&cause))
 }

@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 
 use self::at::ReadAtArgs;
 use self::client::Client;
+pub(super) use self::client::{connect, print, refused};
 use super::replay::parse_granularity;
 use super::settings::given;
 use super::{CliError, Global, logging};

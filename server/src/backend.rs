@@ -1,0 +1,133 @@
+//! What stands behind the listeners: the source, the engine with its feed, and for a data directory its log and checkpoints.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use recount_connectors::data_dir::DataDir;
+use recount_connectors::log::{Log, LogFailure};
+use recount_connectors::{FileSource, RawStore, Source};
+use recount_dataflow::checkpoint::Checkpointer;
+use recount_dataflow::engine::Engine;
+use recount_dataflow::read::Reader;
+use tokio::sync::oneshot;
+
+use crate::feed::{Feed, FeedError};
+use crate::lineage::Lineage;
+use crate::metrics::Metrics;
+use crate::server::{Input, ServerError, ServerSettings};
+use crate::store::{Checkpointing, Store, StoreError, StoreSettings, Trigger};
+
+/// Everything that runs behind the listeners.
+pub(crate) struct Backend {
+    pub(crate) reader: Reader,
+    pub(crate) lineage: Lineage,
+    pub(crate) raw: RawStore,
+    feed: Feed,
+    kept: Option<Kept>,
+}
+
+/// What a data directory adds.
+struct Kept {
+    dir: Arc<DataDir>,
+    log: Arc<Log>,
+    log_failure: oneshot::Receiver<Arc<LogFailure>>,
+    checkpoints: Checkpointing,
+    damaged: usize,
+}
+
+impl Backend {
+    /// Opens the input and starts the engine and its feed. Blocks while a data directory recovers and its newest checkpoint is
+    /// loaded. `stopping` turns true when nobody should wait for room on a disk any more.
+    ///
+    /// # Errors
+    /// Where something can not start.
+    pub(crate) fn start(
+        input: Input,
+        settings: &ServerSettings,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<Backend, ServerError> {
+        match input {
+            Input::Files(files) => Backend::of_files(files, settings),
+            Input::Store(store) => Backend::of_store(&store, settings, stopping),
+        }
+    }
+
+    fn of_files(files: FileSource, settings: &ServerSettings) -> Result<Backend, ServerError> {
+        let raw = files.raw_store();
+        let engine = Engine::start(settings.engine.clone(), files.streams())?;
+        let reader = engine.reader();
+        let feed = Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval);
+        let feed = feed.map_err(ServerError::Thread)?;
+        Ok(Backend { reader, lineage: settings.lineage, raw, feed, kept: None })
+    }
+
+    fn of_store(
+        store: &StoreSettings,
+        settings: &ServerSettings,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<Backend, ServerError> {
+        let (interval, keep) = (store.checkpoint_interval, store.checkpoints_kept);
+        let store = Store::open(store, settings.engine.rules, stopping)?;
+        let lineage = store.lineage();
+        let Store { dir, log, failure, checkpoint, damaged, recorded, bindings, source, files } = store;
+        let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
+        let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
+        let (reader, raw) = (engine.reader(), source.raw_store());
+        let writer = dir.fence().writer().into();
+        let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
+        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval);
+        let feed = feed.map_err(ServerError::Thread)?;
+        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), interval);
+        let checkpoints = checkpoints.map_err(ServerError::Thread)?;
+        let kept = Kept { dir, log, log_failure: failure, checkpoints, damaged };
+        Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
+    }
+
+    /// Waits until everything that was readable before the start is readable again.
+    pub(crate) async fn caught_up(&mut self) -> Result<(), FeedError> {
+        self.feed.caught_up().await
+    }
+
+    /// Where clients append; `None` where records come from files.
+    pub(crate) fn log(&self) -> Option<Arc<Log>> {
+        self.kept.as_ref().map(|kept| kept.log.clone())
+    }
+
+    /// What asks for a checkpoint, where there are any.
+    pub(crate) fn trigger(&self) -> Option<Trigger> {
+        self.kept.as_ref().map(|kept| kept.checkpoints.trigger())
+    }
+
+    /// Adds what a data directory tells of itself.
+    pub(crate) fn measure(&self, metrics: Metrics) -> Metrics {
+        match &self.kept {
+            Some(kept) => metrics.with_checkpoints(kept.checkpoints.stats(), kept.damaged),
+            None => metrics,
+        }
+    }
+
+    /// Waits until something fails.
+    pub(crate) async fn failed(&mut self) -> ServerError {
+        let Some(kept) = &mut self.kept else { return self.feed.failed().await.into() };
+        tokio::select! {
+            error = self.feed.failed() => error.into(),
+            error = kept.checkpoints.failed() => error.into(),
+            failure = &mut kept.log_failure => match failure {
+                Ok(failure) => ServerError::Log(failure),
+                Err(_) => panic!("the log's thread panicked; this is a bug in Recount"),
+            },
+        }
+    }
+
+    /// Stops the feed and the engine, writes a last checkpoint, and lets go of the log and the directory, in this order. Blocks.
+    pub(crate) fn stop(self) {
+        self.feed.stop();
+        if let Some(Kept { dir, log, checkpoints, .. }) = self.kept {
+            checkpoints.stop();
+            // Who still holds the log was broken off, and nothing is appended any more.
+            drop(log);
+            // Its lock goes with it.
+            drop(dir);
+        }
+    }
+}

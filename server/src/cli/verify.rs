@@ -1,0 +1,62 @@
+//! `recount verify`: is what the data directory answers what its log says?
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::stdout_error;
+use super::progress::{Progress, Unit};
+use super::settings::given;
+use super::table::grouped;
+use super::{CliError, Global, logging};
+use crate::store::verify::{Verified, VerifyError, verify};
+
+/// What to verify.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// The data directory; a service may write in it meanwhile
+    #[arg(long, value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Worker threads [default: one a core]
+    #[arg(long, value_name = "N")]
+    workers: Option<String>,
+    /// Write JSON in place of a sentence
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<(), CliError> {
+    let config = global.load(given([("engine.workers", "--workers", &args.workers)]))?;
+    logging::start(&config)?;
+    let mut progress = Progress::new(Unit::Records, None);
+    let verified = verify(&args.data_dir, config.workers, |records| {
+        progress.at(records, || "records".to_string());
+    });
+    progress.finish();
+    let verified = verified.map_err(|error| match error {
+        VerifyError::Mismatch(what) => CliError::Mismatch(what),
+        other => CliError::failed(other.to_string()),
+    })?;
+    print(&verified, args.json)
+}
+
+fn print(verified: &Verified, json: bool) -> Result<(), CliError> {
+    use std::io::Write as _;
+    let &Verified { from, first, newest, records, checkpoints } = verified;
+    let text = if json {
+        let line = serde_json::json!({
+            "from_checkpoint": from, "first_epoch": first, "newest_epoch": newest, "records": records,
+            "checkpoints": checkpoints,
+        });
+        format!("{line}\n")
+    } else {
+        let from = from.map_or("the log's beginning".to_string(), |number| format!("checkpoint {number}"));
+        format!(
+            "epochs {first} to {newest}, {} records from {from} on, come to what was bound; {checkpoints} checkpoints \
+             hold the same state\n",
+            grouped(records)
+        )
+    };
+    std::io::stdout().write_all(text.as_bytes()).map_err(|cause| stdout_error(&cause))
+}

@@ -1,0 +1,47 @@
+//! What is told of the data directory's checkpoints.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+
+use super::write::{Label, Writer};
+use crate::store::CheckpointStats;
+
+/// No labels: one value.
+const ALONE: [Label<'static>; 0] = [];
+
+/// Reads the numbers when it is asked.
+pub(super) struct StoreCollector {
+    pub(super) checkpoints: Arc<CheckpointStats>,
+    /// Checkpoints that could not be used at the start.
+    pub(super) damaged: usize,
+}
+
+impl fmt::Debug for StoreCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreCollector").field("damaged", &self.damaged).finish_non_exhaustive()
+    }
+}
+
+impl Collector for StoreCollector {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut writer = Writer::new(encoder);
+        let stats = &self.checkpoints;
+        writer.counter("checkpoints", "Checkpoints written", stats.written.load(Ordering::Relaxed))?;
+        let failed = stats.failed.load(Ordering::Relaxed);
+        writer.counter("checkpoint_failures", "Checkpoints that could not be written, for want of room", failed)?;
+        let damaged = self.damaged as u64;
+        writer.gauge("checkpoints_damaged", "Checkpoints that could not be used when the service started", damaged)?;
+        let last = *stats.last.lock().expect("nothing panics while it holds the last checkpoint");
+        let Some(last) = last else { return Ok(()) };
+        writer.gauge("checkpoint_epoch", "The epoch of the last checkpoint", last.written.epoch)?;
+        writer.gauge("checkpoint_bytes", "Bytes written for the last checkpoint", last.written.bytes)?;
+        let took = last.took.as_secs_f64();
+        writer.seconds("checkpoint_duration", "How long the last checkpoint took", [(ALONE, took)])?;
+        let age = last.at.elapsed().as_secs_f64();
+        writer.seconds("checkpoint_age", "Time since the last checkpoint", [(ALONE, age)])
+    }
+}

@@ -1,0 +1,182 @@
+//! The thread that writes checkpoints, and lets go of what none of them needs any more.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use recount_connectors::bindings::delete_bindings_below;
+use recount_connectors::data_dir::DataDir;
+use recount_connectors::log::Log;
+use recount_dataflow::checkpoint::{Checkpointer, Written};
+use tokio::sync::oneshot;
+
+use super::StoreError;
+
+/// What came of a checkpoint that somebody asked for: `None` where the newest holds the state already.
+type Outcome = Result<Option<Written>, String>;
+
+/// What is told of checkpoints.
+#[derive(Default)]
+pub(crate) struct CheckpointStats {
+    /// How many were written since the start.
+    pub(crate) written: AtomicU64,
+    /// How many could not be, for want of room.
+    pub(crate) failed: AtomicU64,
+    /// The last one.
+    pub(crate) last: Mutex<Option<Last>>,
+}
+
+/// The last checkpoint.
+#[derive(Clone, Copy)]
+pub(crate) struct Last {
+    pub(crate) written: Written,
+    pub(crate) took: Duration,
+    pub(crate) at: Instant,
+}
+
+/// What the thread is told.
+enum Command {
+    Write(oneshot::Sender<Outcome>),
+    Stop,
+}
+
+/// Asks for a checkpoint; for any thread.
+#[derive(Clone)]
+pub(crate) struct Trigger {
+    commands: mpsc::Sender<Command>,
+}
+
+impl Trigger {
+    /// Waits until a checkpoint is written; why not, where it is not.
+    pub(crate) async fn write(&self) -> Outcome {
+        let (answer, outcome) = oneshot::channel();
+        let stopped = |_| "the service is going down".to_owned();
+        self.commands.send(Command::Write(answer)).map_err(|error| stopped(error.to_string()))?;
+        outcome.await.map_err(|error| stopped(error.to_string()))?
+    }
+}
+
+/// The running thread.
+pub(crate) struct Checkpointing {
+    commands: mpsc::Sender<Command>,
+    stats: Arc<CheckpointStats>,
+    failure: oneshot::Receiver<StoreError>,
+    thread: JoinHandle<()>,
+}
+
+impl Checkpointing {
+    /// Starts the thread, which writes a checkpoint every `interval` where there is anything new.
+    ///
+    /// # Errors
+    /// Where the thread can not be started.
+    pub(crate) fn start(
+        checkpointer: Checkpointer,
+        dir: Arc<DataDir>,
+        log: Arc<Log>,
+        interval: Duration,
+    ) -> io::Result<Checkpointing> {
+        let (commands, told) = mpsc::channel();
+        let (failed, failure) = oneshot::channel();
+        let stats = Arc::new(CheckpointStats::default());
+        let mut worker = Worker { checkpointer, dir, log, stats: stats.clone() };
+        let thread = thread::Builder::new().name("checkpoints".into()).spawn(move || {
+            if let Err(error) = worker.run(&told, interval) {
+                // At shutdown nobody listens any more.
+                let _ = failed.send(error);
+            }
+        })?;
+        Ok(Checkpointing { commands, stats, failure, thread })
+    }
+
+    /// What asks for a checkpoint.
+    pub(crate) fn trigger(&self) -> Trigger {
+        Trigger { commands: self.commands.clone() }
+    }
+
+    /// What is told of checkpoints.
+    pub(crate) fn stats(&self) -> Arc<CheckpointStats> {
+        self.stats.clone()
+    }
+
+    /// Waits until the thread ends by itself, which it only does where it failed.
+    pub(crate) async fn failed(&mut self) -> StoreError {
+        match (&mut self.failure).await {
+            Ok(error) => error,
+            Err(_) => panic!("the checkpointing thread panicked; this is a bug in Recount"),
+        }
+    }
+
+    /// Writes a last checkpoint, so that the next start has little to read, and ends the thread.
+    pub(crate) fn stop(self) {
+        // It may have ended by itself.
+        let _ = self.commands.send(Command::Stop);
+        if self.thread.join().is_err() {
+            tracing::error!("the checkpointing thread panicked; this is a bug in Recount");
+        }
+    }
+}
+
+/// What the thread has.
+struct Worker {
+    checkpointer: Checkpointer,
+    dir: Arc<DataDir>,
+    log: Arc<Log>,
+    stats: Arc<CheckpointStats>,
+}
+
+impl Worker {
+    fn run(&mut self, told: &mpsc::Receiver<Command>, interval: Duration) -> Result<(), StoreError> {
+        let mut due = Instant::now() + interval;
+        loop {
+            let command = told.recv_timeout(due.saturating_duration_since(Instant::now()));
+            due = Instant::now() + interval;
+            let outcome = self.write();
+            let said = outcome.as_ref().map(Option::clone).map_err(ToString::to_string);
+            match command {
+                Ok(Command::Write(answer)) => {
+                    // Who asked may have gone.
+                    let _ = answer.send(said);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return outcome.map(|_| ()),
+            }
+            match outcome {
+                Err(StoreError::Checkpoint(error)) if error.is_retryable() => {
+                    self.stats.failed.fetch_add(1, Ordering::Relaxed);
+                    tracing::error!(%error, "a checkpoint could not be written; it is tried again, and nothing is lost");
+                }
+                outcome => outcome.map(|_| ())?,
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<Option<Written>, StoreError> {
+        let began = Instant::now();
+        let Some(written) = self.checkpointer.write()? else { return Ok(None) };
+        let took = began.elapsed();
+        tracing::debug!(?written, ?took, "a checkpoint is written");
+        self.stats.written.fetch_add(1, Ordering::Relaxed);
+        let mut last = self.stats.last.lock().expect("nothing panics while it holds the last checkpoint");
+        *last = Some(Last { written, took, at: Instant::now() });
+        drop(last);
+        self.retain()?;
+        Ok(Some(written))
+    }
+
+    /// Lets go of the log that retention takes, and then of the bindings that only the same records could use.
+    fn retain(&self) -> Result<(), StoreError> {
+        let Some((epoch, positions)) = self.checkpointer.oldest() else { return Ok(()) };
+        let mut floor = vec![0; usize::from(self.dir.partitions())];
+        for position in positions {
+            floor[usize::from(position.stream)] = position.offset;
+        }
+        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+        if self.log.retain(&floor, now_ms)? > 0 {
+            delete_bindings_below(&self.dir, epoch + 1)?;
+        }
+        Ok(())
+    }
+}

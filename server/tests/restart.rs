@@ -1,0 +1,191 @@
+//! The real binary, killed and started again: nothing that was acknowledged is lost, and every epoch answers as it did.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use recount_proto::v1 as wire;
+use recount_proto::v1::admin_service_client::AdminServiceClient;
+use recount_proto::v1::read_at::At;
+use recount_proto::v1::{Granularity, ReadAt};
+use support::daemon::{Daemon, click, refused};
+use support::{MINUTE_MS, NOON_MS};
+
+/// Checkpoints are written all the time.
+const OFTEN: &[(&str, &str)] = &[("CHECKPOINT__INTERVAL", "30ms")];
+/// And never by themselves.
+const SELDOM: &[(&str, &str)] = &[("CHECKPOINT__INTERVAL", "1h")];
+
+async fn checkpoint(daemon: &Daemon) -> wire::CheckpointResponse {
+    let mut admin = AdminServiceClient::connect(format!("http://{}", daemon.grpc)).await.unwrap();
+    admin.checkpoint(wire::CheckpointRequest {}).await.unwrap().into_inner()
+}
+
+/// The rows of all ads at an epoch.
+async fn rows_at(daemon: &mut Daemon, epoch: u64) -> Vec<wire::CountRow> {
+    let request = wire::GetCountsRequest {
+        ad_ids: (0..7).map(|n| format!("ad{n}")).collect(),
+        start_ms: NOON_MS - 1_000 * MINUTE_MS,
+        end_ms: NOON_MS + 1_000 * MINUTE_MS,
+        granularity: Granularity::Minute.into(),
+        read: Some(ReadAt { at: Some(At::AsOf(epoch)) }),
+        ..Default::default()
+    };
+    daemon.counts.get_counts(request).await.unwrap().into_inner().rows
+}
+
+#[tokio::test]
+async fn a_crash_loses_nothing_and_changes_no_epoch() {
+    for settings in [OFTEN, SELDOM] {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut acknowledged, mut token, mut seen) = (0, None, None);
+        for round in 0..4 {
+            let mut daemon = Daemon::start_with(dir.path(), settings).await;
+            if let Some((epoch, rows)) = seen.take() {
+                assert_eq!(rows_at(&mut daemon, epoch).await, rows, "round {round}, epoch {epoch}");
+            }
+            for n in 0..60 {
+                let event = click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n * MINUTE_MS);
+                let answer = daemon.append(vec![event]).await;
+                acknowledged += answer.accepted;
+                token = Some(answer.token);
+            }
+            daemon.received("ad0", token.clone().unwrap()).await;
+            let status = daemon.status().await;
+            assert_eq!(status.received, acknowledged, "round {round}");
+            let epoch = status.snapshot.unwrap().as_of;
+            seen = Some((epoch, rows_at(&mut daemon, epoch).await));
+            daemon.kill();
+        }
+        let mut daemon = Daemon::start_with(dir.path(), settings).await;
+        daemon.received("ad0", token.unwrap()).await;
+        assert_eq!(daemon.status().await.received, acknowledged);
+        let (code, stderr) = daemon.stop().await;
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    }
+}
+
+#[tokio::test]
+async fn a_start_reads_no_more_of_the_log_than_since_the_last_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    let token = daemon.append((0..100).map(|n| click(&format!("c{n}"), "ad0", NOON_MS)).collect()).await.token;
+    daemon.received("ad0", token).await;
+    let written = checkpoint(&daemon).await;
+    assert!(written.written && written.bytes > 0);
+    assert!(!checkpoint(&daemon).await.written, "there is nothing new");
+    let token = daemon.append(vec![click("more", "ad0", NOON_MS)]).await.token;
+    assert_eq!(daemon.received("ad0", token.clone()).await, 101);
+    let metrics = daemon.http.get("/metrics").await;
+    assert!(metrics.text().contains("recount_checkpoints_total 1"), "{}", metrics.text());
+    daemon.kill();
+
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    assert_eq!(daemon.status().await.snapshot.unwrap().since, written.epoch);
+    assert_eq!(daemon.received("ad0", token).await, 101);
+    daemon.stop().await;
+    // A graceful end leaves nothing to read again.
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    let snapshot = daemon.status().await.snapshot.unwrap();
+    assert_eq!(snapshot.since + 1, snapshot.upper);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_checkpoint_gives_way_to_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    let mut token = Vec::new();
+    for n in 0..3 {
+        token = daemon.append(vec![click(&format!("c{n}"), "ad0", NOON_MS)]).await.token;
+        daemon.received("ad0", token.clone()).await;
+        assert!(checkpoint(&daemon).await.written);
+    }
+    daemon.kill();
+    let newest = manifests(dir.path()).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    assert_eq!(daemon.received("ad0", token).await, 3);
+    let metrics = daemon.http.get("/metrics").await;
+    assert!(metrics.text().contains("recount_checkpoints_damaged 1"), "{}", metrics.text());
+    daemon.kill();
+
+    for manifest in manifests(dir.path()) {
+        fs::write(manifest, b"nothing").unwrap();
+    }
+    let (code, said) = refused(dir.path(), SELDOM).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("recount rebuild"), "{said}");
+}
+
+fn recount(args: &[&str], dir: &Path) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_recount")).args(args).arg("--data-dir").arg(dir).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn a_data_directory_is_verified_beside_its_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    for round in 0..3 {
+        let clicks = (0..50).map(|n| click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n)).collect();
+        let token = daemon.append(clicks).await.token;
+        daemon.received("ad0", token).await;
+        checkpoint(&daemon).await;
+    }
+    let (code, stdout, stderr) = recount(&["verify", "--json"], dir.path());
+    assert_eq!(code, Some(0), "{stderr}");
+    let verified: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!((&verified["records"], &verified["checkpoints"]), (&150.into(), &2.into()));
+    let (code, stdout, _) = recount(&["checkpoint", "list", "--json"], dir.path());
+    assert_eq!((code, stdout.lines().count()), (Some(0), 2));
+    assert_eq!(recount(&["checkpoint", "verify"], dir.path()).0, Some(0));
+    daemon.kill();
+
+    let pack = fs::read_dir(dir.path().join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let pack = pack.filter(|path| path.extension().is_some_and(|ext| ext == "pack")).max().unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let (code, stdout, stderr) = recount(&["checkpoint", "verify"], dir.path());
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    let (code, _, stderr) = recount(&["verify"], &dir.path().join("elsewhere"));
+    assert_eq!(code, Some(1), "{stderr}");
+}
+
+fn manifests(dir: &Path) -> Vec<std::path::PathBuf> {
+    let files = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut manifests: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "manifest")).collect();
+    manifests.sort();
+    manifests
+}
+
+#[tokio::test]
+async fn a_second_daemon_on_the_same_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(dir.path()).await;
+    let (code, said) = refused(dir.path(), &[]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("another process") && said.contains(dir.path().to_str().unwrap()), "{said}");
+    assert_eq!(daemon.http.get("/readyz").await.status, 200, "the first goes on");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn rules_that_decide_what_counts_can_not_just_be_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    Daemon::start(dir.path()).await.stop().await;
+    let (code, said) = refused(dir.path(), &[("RULES__DEDUP_HORIZON", "1d")]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("recount rebuild"), "{said}");
+    Daemon::start(dir.path()).await.stop().await;
+}

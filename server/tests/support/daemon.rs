@@ -1,0 +1,158 @@
+//! The real binary over a data directory.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use recount_proto::v1::counts_service_client::CountsServiceClient;
+use recount_proto::v1::ingest_service_client::IngestServiceClient;
+use recount_proto::v1::read_at::At;
+use recount_proto::v1::{self as wire, Granularity, ReadAt};
+use serde_json::Value;
+use tonic::transport::Channel;
+
+use super::http::Http;
+use super::{MINUTE_MS, NOON_MS};
+
+/// A running process; it is killed where it is dropped.
+pub struct Daemon {
+    child: Child,
+    pub dir: PathBuf,
+    pub grpc: SocketAddr,
+    pub http: Http,
+    pub counts: CountsServiceClient<Channel>,
+    pub ingest: IngestServiceClient<Channel>,
+}
+
+/// The command, with what every test wants. Settings are named as in the environment, without the prefix.
+pub fn command(dir: &Path, settings: &[(&str, &str)]) -> Command {
+    let free = "127.0.0.1:0";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recount"));
+    command.args(["serve", "--grpc", free, "--http", free, "--workers", "2", "--epoch-interval", "10ms", "--data-dir"]);
+    command.arg(dir).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("RECOUNT__LOG__LEVEL", "warn");
+    command.envs(settings.iter().map(|(name, value)| (format!("RECOUNT__{name}"), value)));
+    command
+}
+
+impl Daemon {
+    pub async fn start(dir: &Path) -> Daemon {
+        Daemon::start_with(dir, &[]).await
+    }
+
+    pub async fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Daemon {
+        let mut child = command(dir, settings).spawn().unwrap();
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let Ok(first) = serde_json::from_str::<Value>(&first) else {
+            panic!("the daemon did not start: {}", rest(child.stderr.take()));
+        };
+        assert_eq!(first["data_dir"].as_str(), dir.to_str());
+        let addr = |name: &str| first[name].as_str().unwrap().parse::<SocketAddr>().unwrap();
+        let (grpc, http) = (addr("grpc"), Http { addr: addr("http") });
+        let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+        let (counts, ingest) = (CountsServiceClient::new(channel.clone()), IngestServiceClient::new(channel));
+        Daemon { child, dir: dir.to_owned(), grpc, http, counts, ingest }
+    }
+
+    /// Takes events in, and returns the answer.
+    pub async fn append(&mut self, events: Vec<wire::Event>) -> wire::AppendResponse {
+        let request = wire::AppendRequest { request_id: "r".into(), events };
+        self.ingest.append(request).await.unwrap().into_inner()
+    }
+
+    /// The rows of an ad around noon, as of a token.
+    pub async fn rows(&mut self, ad_id: &str, token: Vec<u8>) -> Vec<wire::CountRow> {
+        let request = wire::GetCountsRequest {
+            ad_ids: vec![ad_id.into()],
+            start_ms: NOON_MS - 1_000 * MINUTE_MS,
+            end_ms: NOON_MS + 600 * MINUTE_MS,
+            granularity: Granularity::Day.into(),
+            read: Some(ReadAt { at: Some(At::AtLeast(token)) }),
+            ..Default::default()
+        };
+        self.counts.get_counts(request).await.unwrap().into_inner().rows
+    }
+
+    /// All received copies of an ad, as of a token.
+    pub async fn received(&mut self, ad_id: &str, token: Vec<u8>) -> i64 {
+        self.rows(ad_id, token).await.iter().map(|row| row.metrics.unwrap().received).sum()
+    }
+
+    pub async fn status(&mut self) -> wire::GetStatusResponse {
+        self.counts.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process ends by itself.
+    pub async fn wait(mut self) -> (Option<i32>, String) {
+        ended(&mut self.child).await
+    }
+
+    /// Kills the process, as a crash does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to end, and returns its exit code and what it wrote to standard error.
+    pub async fn stop(mut self) -> (Option<i32>, String) {
+        self.signal("TERM");
+        ended(&mut self.child).await
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A daemon that does not start: its exit code, and what it said.
+pub async fn refused(dir: &Path, settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    ended(&mut command(dir, settings).spawn().unwrap()).await
+}
+
+async fn ended(child: &mut Child) -> (Option<i32>, String) {
+    for _ in 0..400 {
+        if let Some(status) = child.try_wait().unwrap() {
+            return (status.code(), rest(child.stderr.take()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    child.kill().unwrap();
+    panic!("the daemon did not end: {}", rest(child.stderr.take()));
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn rest(stderr: Option<ChildStderr>) -> String {
+    let mut text = String::new();
+    stderr.map(|mut stderr| stderr.read_to_string(&mut text));
+    text
+}
+
+pub fn click(click_id: &str, ad_id: &str, timestamp_ms: i64) -> wire::Event {
+    let click = wire::Click {
+        click_id: click_id.into(),
+        ad_id: ad_id.into(),
+        timestamp_ms,
+        user_id: format!("u-{click_id}"),
+        price_micros: 1_000_000,
+        ..Default::default()
+    };
+    wire::Event { body: Some(wire::event::Body::Click(click)) }
+}
