@@ -8,10 +8,9 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use timely::worker::Worker;
 
 use crate::domain::fact::Fact;
-use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::graph;
-use crate::operators::context::{Bound, Context, Start, State, Windows};
+use crate::operators::context::{Bound, Context, Leave, Start, State, Windows};
 use crate::operators::counts::{Delta, Publish};
 use crate::operators::packet::Packet;
 use crate::operators::tally::Tally;
@@ -35,8 +34,8 @@ pub(crate) trait Host: Send + Sync + 'static {
     /// Makes the worker's thread known, so that it can be woken.
     fn register(&self, worker: usize, thread: Thread);
 
-    /// The oldest epoch that a read can ask for, and what it can ask about then.
-    fn since(&self) -> (u64, Retention);
+    /// What workers may do.
+    fn leave(&self) -> Leave;
 
     /// Whether any worker is gone.
     fn is_lost(&self) -> bool;
@@ -57,13 +56,6 @@ impl<H: Host> Publish for ToHost<H> {
     }
 }
 
-/// Lets the operators know what reads can ask for.
-fn follow<H: Host>(context: &Context, host: &H) {
-    let (since, retention) = host.since();
-    context.since.set(since);
-    context.retention.set(retention);
-}
-
 /// Runs a worker from `start` until its shares end and all its epochs are complete, or until any worker is lost.
 pub(crate) fn run<H: Host>(
     worker: &mut Worker,
@@ -81,7 +73,7 @@ pub(crate) fn run<H: Host>(
     host.register(worker.index(), std::thread::current());
     let mut resting = false;
     loop {
-        follow(&context, &**host);
+        context.leave.set(host.leave());
         match shares.try_recv() {
             Ok(share) => {
                 resting = false;
@@ -105,7 +97,7 @@ pub(crate) fn run<H: Host>(
     }
     drop(input);
     while worker.has_dataflows() && !host.is_lost() {
-        follow(&context, &**host);
+        context.leave.set(host.leave());
         worker.step_or_park(Some(PARK));
     }
     // Where another worker was lost, the dataflow would wait for it forever.

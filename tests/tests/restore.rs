@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recount_dataflow::checkpoint::{Checkpointer, Checkpoints};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
 use recount_dataflow::engine::{Engine, Kept};
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use recount_tests::harness::{Case, Fed, Feeder, compare, settings, soak, streams};
@@ -53,7 +53,11 @@ impl Daemon<'_> {
         }
         engine.drain().unwrap();
         let reader = engine.reader();
-        let checkpointer = Checkpointer::open(Arc::new(self.store.clone()), reader.clone(), self.writer, 2).unwrap();
+        let mut checkpointer =
+            Checkpointer::open(Arc::new(self.store.clone()), reader.clone(), self.writer, 2).unwrap();
+        if random.random_bool(0.5) {
+            checkpointer.release_memory();
+        }
         (Fed { engine, reader }, feeder, checkpointer)
     }
 
@@ -108,4 +112,35 @@ fn a_history_that_is_interrupted_comes_to_the_same_answers() {
     }
     println!("{histories} histories, {restarts} restarts, {checkpoints} checkpoints");
     assert!(restarts > histories && checkpoints > histories, "{restarts} restarts, {checkpoints} checkpoints");
+}
+
+/// Histories of thousands of records, whose runs have many chunks: most of the state lies in files, and answers are the same.
+#[test]
+fn a_state_that_files_hold_gives_the_same_answers() {
+    for seed in 60_000..60_003 {
+        let mut history = History::large(seed);
+        history.plan.kept = Kept::All;
+        history.plan.history_epochs = ALL_EPOCHS;
+        let epochs = history.deliver();
+        let model = Model::new(history.rules, &epochs);
+        let store = MemStore::default();
+        let sink = Box::new(Bindings::default());
+        let engine = Engine::restore(settings(&history), streams(&history), None::<Checkpoint>, sink).unwrap();
+        let mut fed = Fed { reader: engine.reader(), engine };
+        let mut checkpointer = Checkpointer::open(Arc::new(store.clone()), fed.reader.clone(), 1, 2).unwrap();
+        checkpointer.release_memory();
+        let mut feeder = Feeder::new(&history, &epochs);
+        let (mut held, mut resident) = (0, 0);
+        for (epoch, records) in (1..).zip(&epochs) {
+            feeder.push_epoch(&mut fed.engine, epoch, records).unwrap();
+            fed.engine.drain().unwrap();
+            let sizes = fed.reader.snapshot(None).unwrap().state_bytes();
+            held += sizes.iter().map(|size| size.bytes).sum::<u64>();
+            resident += checkpointer.resident_bytes();
+            checkpointer.write().unwrap();
+        }
+        assert!(resident < held / 2, "{resident} of {held} bytes were in memory, over all epochs");
+        let mut case = Case { history: &history, epochs: &epochs, model: &model, fed: &mut fed };
+        compare::essentials(&mut case).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
+    }
 }

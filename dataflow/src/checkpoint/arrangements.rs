@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::operators::context::State;
 use crate::operators::view::View;
-use crate::store::Place;
+use crate::store::{Mapped, Place};
 use crate::trace::{Record, Run};
 
 use super::CheckpointError;
@@ -55,22 +55,24 @@ impl EachArrangement for Live {
 pub(super) struct ChunkWriter<'a, 'p> {
     pub(super) pack: &'a mut PackWriter<'p>,
     pub(super) stale: &'a BTreeSet<u64>,
+    /// Whether files are to be held in place of memory.
+    release: bool,
     record: StateRecord,
     /// Tells each chunk where it is, once the pack is durable.
-    homes: Vec<Box<dyn FnOnce()>>,
+    homes: Homes,
 }
+
+/// What tells chunks where they are.
+pub(super) type Homes = Vec<Box<dyn FnOnce(&Arc<dyn Mapped>)>>;
 
 impl<'a, 'p> ChunkWriter<'a, 'p> {
     /// A writer into a pack.
-    pub(super) fn new(pack: &'a mut PackWriter<'p>, stale: &'a BTreeSet<u64>) -> Self {
-        ChunkWriter { pack, stale, record: StateRecord::default(), homes: Vec::new() }
+    pub(super) fn new(pack: &'a mut PackWriter<'p>, stale: &'a BTreeSet<u64>, release: bool) -> Self {
+        ChunkWriter { pack, stale, release, record: StateRecord::default(), homes: Vec::new() }
     }
 
     /// Writes states; returns what manifests say of them, and what is to be called when the pack is durable.
-    pub(super) fn write(
-        mut self,
-        states: &[Arc<State>],
-    ) -> Result<(Vec<StateRecord>, Vec<Box<dyn FnOnce()>>), CheckpointError> {
+    pub(super) fn write(mut self, states: &[Arc<State>]) -> Result<(Vec<StateRecord>, Homes), CheckpointError> {
         let mut records = Vec::new();
         for state in states {
             self.look_at(state)?;
@@ -91,8 +93,13 @@ impl EachArrangement for ChunkWriter<'_, '_> {
                     Some(place) => place,
                     None => {
                         let place = self.pack.append(chunk.as_bytes())?;
-                        let chunk = Arc::clone(chunk);
-                        self.homes.push(Box::new(move || chunk.set_home(place)));
+                        let (chunk, release) = (Arc::clone(chunk), self.release);
+                        self.homes.push(Box::new(move |file| {
+                            chunk.set_home(place);
+                            if release {
+                                chunk.succeed_by(file);
+                            }
+                        }));
                         place
                     }
                 });

@@ -99,6 +99,15 @@ impl Packs {
         Ok(Packs { files })
     }
 
+    /// The file of the one pack that there is.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub(crate) fn only(self) -> Arc<dyn Mapped> {
+        let (_, file) = self.files.into_values().next().expect("one pack was opened");
+        file
+    }
+
     /// Holds the bytes of a place to their checksum.
     pub(crate) fn check(&self, place: Place) -> Result<(), CheckpointError> {
         let missing = || CheckpointError::damaged("manifest", format!("it names no pack {}", place.pack));

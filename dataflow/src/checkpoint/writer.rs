@@ -14,7 +14,7 @@ use crate::store::Store;
 use super::arrangements::{ChunkWriter, EachArrangement as _, Live};
 use super::keeper::{manifests, read};
 use super::manifest::{self, Manifest, StateRecord};
-use super::pack::{self, PackName, PackWriter};
+use super::pack::{self, PackName, PackWriter, Packs};
 use super::pieces::{self, Piece};
 use super::{CheckpointError, names, set_aside};
 
@@ -23,6 +23,8 @@ pub struct Checkpointer {
     store: Arc<dyn Store>,
     writer: u64,
     keep: usize,
+    /// Whether workers are to hold what files hold, and not memory.
+    release: bool,
     reader: Reader,
     /// The checkpoints that are kept, oldest first.
     kept: Vec<Kept>,
@@ -83,6 +85,7 @@ impl Checkpointer {
             store,
             writer,
             keep: keep.max(2),
+            release: false,
             kept: Vec::new(),
             packs: BTreeMap::new(),
             names: Vec::new(),
@@ -100,6 +103,18 @@ impl Checkpointer {
             }
         }
         Ok(open)
+    }
+
+    /// From now on workers hold what is written from its file, mapped, and keep of it in memory only what says which keys it has not:
+    /// the state may be larger than memory.
+    pub fn release_memory(&mut self) {
+        self.release = true;
+    }
+
+    /// The bytes of the newest state that are in memory, and not in files.
+    pub fn resident_bytes(&self) -> u64 {
+        let newest = self.reader.snapshot(None).expect("the newest complete epoch can be read");
+        newest.state_bytes().iter().map(|arrangement| arrangement.resident_bytes).sum()
     }
 
     /// The newest checkpoint's epoch; `None` before the first.
@@ -128,13 +143,17 @@ impl Checkpointer {
         let store = Arc::clone(&self.store);
         let mut pack = PackWriter::new(&*store, self.next_pack, self.writer);
         self.next_pack += 1;
-        let (states, homes) = ChunkWriter::new(&mut pack, &stale).write(&held.workers)?;
+        let (states, homes) = ChunkWriter::new(&mut pack, &stale, self.release).write(&held.workers)?;
         let names = self.write_names(&mut pack, &stale)?;
         let set_aside = self.write_set_aside(&mut pack, &stale, epoch)?;
         let pack = pack.finish()?;
         // The pack is durable: whatever happens to the manifest, these pieces need not be written again.
-        self.packs.extend(pack.map(|pack| (pack.number, pack)));
-        homes.into_iter().for_each(|home| home());
+        if let Some(pack) = pack {
+            self.packs.insert(pack.number, pack);
+            let file = Packs::open(&*store, &[pack])?.only();
+            homes.into_iter().for_each(|home| home(&file));
+            self.reader.settle();
+        }
         self.new_names.clear();
         (self.names, self.set_aside) = (names, set_aside);
         let number = self.commit(&held, states)?;

@@ -14,7 +14,7 @@ use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
-use crate::operators::context::{Bound, State};
+use crate::operators::context::{Bound, Leave, State};
 use crate::operators::counts::Delta;
 use crate::operators::tally::Tally;
 use crate::read::{ReadError, Readable, SetAside};
@@ -100,6 +100,8 @@ struct Inner {
     latest: Vec<Arc<State>>,
     epochs: VecDeque<Arc<Complete>>,
     bytes: usize,
+    /// How often chunks have been written to files that may be held in their place.
+    written: u64,
     set_aside: SetAsideList,
     lost: bool,
     stopped: bool,
@@ -123,6 +125,7 @@ impl Timeline {
             latest: states,
             epochs: VecDeque::from([Arc::new(epoch)]),
             bytes: 0,
+            written: 0,
             set_aside,
             lost: false,
             stopped: false,
@@ -221,6 +224,11 @@ impl Timeline {
         state.epochs.get(before).map(|epoch| epoch.epoch)
     }
 
+    /// Says that chunks have been written to files that may be held in their place.
+    pub(crate) fn settle(&self) {
+        self.lock().written += 1;
+    }
+
     /// The bounded lists of records set aside.
     pub(crate) fn set_aside<T>(&self, look: impl FnOnce(&mut SetAsideList) -> T) -> T {
         look(&mut self.lock().set_aside)
@@ -232,11 +240,11 @@ impl Host for Timeline {
         self.lock().threads[worker] = Some(thread);
     }
 
-    fn since(&self) -> (u64, Retention) {
+    fn leave(&self) -> Leave {
         let inner = self.lock();
         let oldest = &inner.epochs[0];
         let retention = oldest.bound.map(|bound| Retention::at(bound.watermark_after, &inner.rules));
-        (oldest.epoch, retention.unwrap_or(Retention::ALL))
+        Leave { since: oldest.epoch, retention: retention.unwrap_or(Retention::ALL), written: inner.written }
     }
 
     fn is_lost(&self) -> bool {

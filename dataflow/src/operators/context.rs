@@ -9,7 +9,7 @@ use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
-use crate::trace::Run;
+use crate::trace::{Horizon, Run};
 
 use super::records::VisitRecord;
 use super::tally::Tally;
@@ -61,16 +61,35 @@ pub(crate) struct Bound {
     pub(crate) wall_ms: i64,
 }
 
+/// What the engine around a worker lets it do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leave {
+    /// The oldest epoch that a read can ask for: older ones need not be told apart.
+    pub(crate) since: u64,
+    /// What can be asked about at that epoch and after it: the rest may be forgotten.
+    pub(crate) retention: Retention,
+    /// How often chunks have been written to files that may be held in their place.
+    pub(crate) written: u64,
+}
+
+impl Leave {
+    /// Everything has to stay as it is.
+    pub(crate) const NONE: Leave = Leave { since: 0, retention: Retention::ALL, written: 0 };
+
+    /// The same, as an arrangement is told.
+    pub(crate) fn horizon(&self, first_window: u32) -> Horizon {
+        Horizon { retention: self.retention, first_window }
+    }
+}
+
 /// What the operators of one worker share. It lives on the worker's thread; nothing of it is a channel between workers.
 pub(crate) struct Context {
     /// What counts.
     pub(crate) rules: Rules,
     /// Which windows are kept.
     pub(crate) windows: Windows,
-    /// The oldest epoch that a read can ask for.
-    pub(crate) since: Cell<u64>,
-    /// What can be asked about at that epoch and after it.
-    pub(crate) retention: Cell<Retention>,
+    /// What the engine around the worker lets it do.
+    pub(crate) leave: Cell<Leave>,
     /// The bindings of the epochs that are not complete.
     pub(crate) bindings: RefCell<BTreeMap<u64, Bound>>,
     /// What the operators before the last have done, of the epochs that are not complete.
@@ -128,8 +147,7 @@ impl Context {
         Rc::new(Context {
             rules,
             windows,
-            since: Cell::new(0),
-            retention: Cell::new(Retention::ALL),
+            leave: Cell::new(Leave::NONE),
             bindings: RefCell::default(),
             upstream: RefCell::default(),
         })

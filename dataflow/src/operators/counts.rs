@@ -10,12 +10,11 @@ use timely::dataflow::Stream;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
-use crate::trace::{Horizon, Record as _, Run, Spine};
+use crate::trace::{Record as _, Run, Spine};
 
-use super::context::{Bound, Context, Start, State, Upstream, Windows};
+use super::context::{Bound, Context, Leave, Start, State, Upstream, Windows};
 use super::correct::corrections;
 use super::inbox::Inbox;
 use super::packet::{Packet, by_hash_range};
@@ -71,15 +70,14 @@ impl Counts {
     }
 
     /// Takes in the changes of an epoch, each piece sorted and folded, and returns what they come to, with the number of copies
-    /// they add. Reads ask for no epoch below `since`, and for nothing that is not `kept`.
+    /// they add. `leave` says what need not be kept apart.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
         rows: Vec<Vec<RowUpdate>>,
         users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
-        since: u64,
-        kept: Retention,
+        leave: &Leave,
     ) -> (Delta, i64) {
         let mut rows = merge_sorted(rows);
         let overlaps = add_users(&mut rows, merge_sorted(users), self.windows.base);
@@ -94,8 +92,8 @@ impl Counts {
         };
         let received = rows.iter().map(|row| row.metrics.widen().received).sum();
         let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps) } else { None };
-        self.forget(kept);
-        self.insert(since, &delta, days);
+        self.follow(leave);
+        self.insert(&delta, days);
         (delta, received)
     }
 
@@ -110,18 +108,18 @@ impl Counts {
         }
     }
 
-    fn forget(&mut self, retention: Retention) {
-        let first = |first_window| Horizon { retention, first_window };
-        self.base.set_horizon(first(retention.first_base(self.windows.base)));
-        self.days.set_horizon(first(retention.first_row(Granularity::Day)));
-        self.overlaps.set_horizon(first(0));
-        self.corrections.set_horizon(first(0));
-    }
-
-    fn insert(&mut self, since: u64, delta: &Delta, days: Option<Run<CountRecord>>) {
+    fn follow(&mut self, leave: &Leave) {
+        let Leave { since, retention, written } = *leave;
+        self.base.follow(leave.horizon(retention.first_base(self.windows.base)), written);
+        self.days.follow(leave.horizon(retention.first_row(Granularity::Day)), written);
+        self.overlaps.follow(leave.horizon(0), written);
+        self.corrections.follow(leave.horizon(0), written);
         self.base.set_since(since);
         self.overlaps.set_since(since);
         self.days.set_since(since);
+    }
+
+    fn insert(&mut self, delta: &Delta, days: Option<Run<CountRecord>>) {
         self.base.insert(delta.base.clone());
         self.overlaps.insert(delta.overlaps.clone());
         self.days.insert(days);
@@ -199,14 +197,8 @@ pub(crate) fn counts<'s>(
             while next < upper {
                 let bound = context.bindings.borrow_mut().remove(&next);
                 let bound = bound.expect("an epoch is bound before its records are released");
-                let (delta, received) = counts.apply(
-                    next,
-                    rows.remove(next),
-                    users.remove(next),
-                    &bound,
-                    context.since.get(),
-                    context.retention.get(),
-                );
+                let (delta, received) =
+                    counts.apply(next, rows.remove(next), users.remove(next), &bound, &context.leave.get());
                 let Upstream { mut tally, ledger, visits } =
                     context.upstream.borrow_mut().remove(&next).unwrap_or_default();
                 tally.received = received;

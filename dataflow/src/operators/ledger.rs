@@ -13,8 +13,9 @@ use crate::domain::rules::Rules;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
-use crate::trace::{Horizon, Run, Spine};
+use crate::trace::{Run, Spine};
 
+use super::context::Leave;
 use super::records::{PackedMetrics, RowUpdate, VisitUpdate};
 use super::tally::Tally;
 
@@ -52,9 +53,8 @@ impl Ledger {
         }
     }
 
-    /// Takes in the facts of an epoch, in any order. What is not `asked` about at the epoch is as if it had never been; what is not
-    /// `kept` may be forgotten.
-    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>], asked: &Retention, kept: Retention) -> Effects {
+    /// Takes in the facts of an epoch, in any order. What is not `asked` about at the epoch is as if it had never been.
+    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>], asked: &Retention, leave: Leave) -> Effects {
         let mut facts = self.facts_sorter.sort(pieces);
         self.groups.index(&facts);
         let runs = self.spine.runs();
@@ -65,7 +65,7 @@ impl Ledger {
             facts.retain(|fact| fact.is_copy() || effects.tally.parked.binary_search(&fact.position()).is_err());
         }
         effects.tally.verdicts = facts.iter().filter(|fact| !fact.is_copy()).count() as u64;
-        self.spine.set_horizon(Horizon { retention: kept, first_window: 0 });
+        self.spine.follow(leave.horizon(0), leave.written);
         self.spine.insert(Run::from_slice(&facts));
         self.facts_sorter.recycle(facts);
         effects.rows = self.rows_sorter.sort(&[effects.rows]);

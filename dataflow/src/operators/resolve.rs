@@ -39,7 +39,7 @@ pub(crate) fn resolve<'s>(
             inbox.take_in(&mut input);
             let (mut rows, mut visits) = (rows.activate(), visits.activate());
             while let Some((epoch, held)) = inbox.next_complete(&frontiers[0]) {
-                let effects = ledger.apply(&held.pieces, &context.retention_before(epoch), context.retention.get());
+                let effects = ledger.apply(&held.pieces, &context.retention_before(epoch), context.leave.get());
                 rows.session(&held.capabilities[0]).give_container(&mut Packet(effects.rows));
                 visits.session(&held.capabilities[1]).give_container(&mut Packet(effects.visits));
                 let mut upstream = context.upstream.borrow_mut();

@@ -26,7 +26,7 @@ pub(crate) fn uniques<'s>(
         move |(input, frontier), output| {
             inbox.take_in(input);
             while let Some((epoch, held)) = inbox.next_complete(frontier) {
-                let users = visits.apply(&held.pieces, &context.retention_before(epoch), context.retention.get());
+                let users = visits.apply(&held.pieces, &context.retention_before(epoch), context.leave.get());
                 context.upstream.borrow_mut().entry(epoch).or_default().visits = Some(visits.runs());
                 output.session(&held.capabilities[0]).give_container(&mut Packet(users));
             }

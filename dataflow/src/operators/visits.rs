@@ -12,9 +12,9 @@ use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
-use crate::trace::{Horizon, Run, Spine};
+use crate::trace::{Run, Spine};
 
-use super::context::Windows;
+use super::context::{Leave, Windows};
 use super::records::{UniqueUpdate, VisitRecord, VisitUpdate, WindowCode};
 
 /// The arrangement, and what decides over it.
@@ -59,13 +59,8 @@ impl Visits {
     }
 
     /// Takes in the changes of an epoch, in any order; nobody asks this arrangement for an epoch before it. What is not `asked`
-    /// about at the epoch is as if it had never been; what is not `kept` may be forgotten.
-    pub(crate) fn apply(
-        &mut self,
-        pieces: &[Vec<VisitUpdate>],
-        asked: &Retention,
-        kept: Retention,
-    ) -> Vec<UniqueUpdate> {
+    /// about at the epoch is as if it had never been.
+    pub(crate) fn apply(&mut self, pieces: &[Vec<VisitUpdate>], asked: &Retention, leave: Leave) -> Vec<UniqueUpdate> {
         let mut updates = self.visits_sorter.sort(pieces);
         fold_sorted(&mut updates);
         self.groups.index(&updates);
@@ -73,7 +68,7 @@ impl Visits {
         let known = self.groups.look_up(&runs);
         let base = self.windows.base;
         let users = self.decide(&updates, &known, first_window(asked, base));
-        self.spine.set_horizon(Horizon { retention: kept, first_window: first_window(&kept, base) });
+        self.spine.follow(leave.horizon(first_window(&leave.retention, base)), leave.written);
         self.spine.insert(Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
         self.visits_sorter.recycle(updates);
         let mut users = self.users_sorter.sort(&[users]);

@@ -120,6 +120,11 @@ impl Reader {
         self.shared.timeline.hold(None).expect("the newest complete epoch can be read")
     }
 
+    /// Says that chunks have been written to files that may be held in their place.
+    pub(crate) fn settle(&self) {
+        self.shared.timeline.settle();
+    }
+
     /// The names that were added since the last call.
     pub(crate) fn take_new_names(&self) -> Vec<(Fingerprint, Arc<str>)> {
         self.shared.dictionary.take_new()

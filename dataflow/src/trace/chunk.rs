@@ -1,7 +1,7 @@
 //! A bounded piece of a run: records, their filter and their directory, in one block of bytes.
 
 use std::marker::PhantomData;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::store::{Mapped, Place};
@@ -19,6 +19,8 @@ pub(crate) struct Chunk<R> {
     scale: Scale,
     /// Where a file holds the same bytes, once one does.
     home: Mutex<Option<Place>>,
+    /// The same records, read from that file: whoever holds this chunk for good takes that one instead.
+    successor: OnceLock<Arc<Chunk<R>>>,
     record: PhantomData<R>,
 }
 
@@ -27,21 +29,35 @@ enum Bytes {
     /// In memory.
     Owned(Block),
     /// In a file that is mapped.
-    Mapped { file: Arc<dyn Mapped>, at: usize },
+    Mapped {
+        file: Arc<dyn Mapped>,
+        at: usize,
+        /// Filter and directory, where they are kept in memory: a key that is not there touches no file.
+        index: Option<Block>,
+    },
 }
 
 impl<R: Record> Chunk<R> {
     fn new(bytes: Bytes, header: Header, home: Option<Place>) -> Self {
         let layout = Layout::of::<R>(header.len as usize);
         let scale = Scale::new(header.hash_low, header.hash_high, layout.slots);
-        Chunk { bytes, header, layout, scale, home: Mutex::new(home), record: PhantomData }
+        Chunk { bytes, header, layout, scale, home: Mutex::new(home), successor: OnceLock::new(), record: PhantomData }
     }
 
     #[inline]
     fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Owned(block) => block.bytes(),
-            Bytes::Mapped { file, at } => &file.bytes()[*at..],
+            Bytes::Mapped { file, at, .. } => &file.bytes()[*at..],
+        }
+    }
+
+    /// The bytes from the filter on.
+    #[inline]
+    fn index(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped { index: Some(index), .. } => index.bytes(),
+            _ => &self.bytes()[self.layout.filter_at..],
         }
     }
 
@@ -67,15 +83,14 @@ impl<R: Record> Chunk<R> {
     /// The filter's words, a slot each; none where the kind of record has no filter.
     #[inline]
     pub(crate) fn filter(&self) -> &[u64] {
-        let end = self.layout.filter_at + self.layout.filter_words * size_of::<u64>();
-        bytemuck::cast_slice(&self.bytes()[self.layout.filter_at..end])
+        bytemuck::cast_slice(&self.index()[..self.layout.filter_words * size_of::<u64>()])
     }
 
     /// The directory: the first record of each slot, and the number of records.
     #[inline]
     pub(crate) fn directory(&self) -> &[u16] {
-        let end = self.layout.directory_at + (self.layout.slots + 1) * size_of::<u16>();
-        bytemuck::cast_slice(&self.bytes()[self.layout.directory_at..end])
+        let start = self.layout.directory_at - self.layout.filter_at;
+        bytemuck::cast_slice(&self.index()[start..start + (self.layout.slots + 1) * size_of::<u16>()])
     }
 
     /// The records of a key whose hash lies in [`hashes`](Chunk::hashes), but for the first `skip` of the chunk; empty where there
@@ -115,7 +130,7 @@ impl<R: Record> Chunk<R> {
     pub(crate) fn resident_bytes(&self) -> usize {
         match &self.bytes {
             Bytes::Owned(block) => block.bytes().len(),
-            Bytes::Mapped { .. } => 0,
+            Bytes::Mapped { index, .. } => index.as_ref().map_or(0, |index| index.bytes().len()),
         }
     }
 
@@ -129,9 +144,28 @@ impl<R: Record> Chunk<R> {
         *self.lock_home()
     }
 
-    /// Says that a file holds the chunk now.
+    /// Says that a file holds the chunk now, and with it those that take its place.
     pub(crate) fn set_home(&self, place: Place) {
         *self.lock_home() = Some(place);
+        if let Some(successor) = self.successor() {
+            successor.set_home(place);
+        }
+    }
+
+    /// Offers the chunk as its file holds it, with the index kept in memory, to whoever holds this one.
+    pub(crate) fn succeed_by(&self, file: &Arc<dyn Mapped>) {
+        let Some(place) = self.home() else { return };
+        let mut index = Block::new(self.layout.bytes - self.layout.filter_at);
+        let len = self.layout.bytes - self.layout.filter_at;
+        index.bytes_mut()[..len].copy_from_slice(&self.index()[..len]);
+        let bytes = Bytes::Mapped { file: Arc::clone(file), at: place.at as usize, index: Some(index) };
+        // Where it has one already, that reads from a file that it moved from: a mapping outlives its file's name.
+        let _ = self.successor.set(Arc::new(Chunk::new(bytes, self.header, Some(place))));
+    }
+
+    /// The chunk to hold in place of this one; `None` where this is it.
+    pub(crate) fn successor(&self) -> Option<&Arc<Chunk<R>>> {
+        self.successor.get()
     }
 
     fn lock_home(&self) -> MutexGuard<'_, Option<Place>> {
@@ -147,7 +181,7 @@ impl<R: Record> Chunk<R> {
         let bytes = file.bytes().get(at..at + place.bytes as usize);
         let short = LayoutError::Length { actual: file.bytes().len(), expected: at + place.bytes as usize };
         let header = Header::check::<R>(bytes.ok_or(short)?)?;
-        Ok(Chunk::new(Bytes::Mapped { file, at }, header, Some(place)))
+        Ok(Chunk::new(Bytes::Mapped { file, at, index: None }, header, Some(place)))
     }
 }
 

@@ -56,6 +56,19 @@ impl<R: Record> Layer<R> {
         self.len
     }
 
+    /// Takes the chunks that files hold in place of those that memory does.
+    pub(super) fn settle(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { merged, rest, runs, .. } = &mut *state;
+        for chunk in merged.iter_mut().chain(rest) {
+            let successor = chunk.successor().cloned();
+            if let Some(successor) = successor {
+                *chunk = successor;
+                *runs = None;
+            }
+        }
+    }
+
     /// What the spine may forget.
     pub(super) fn horizon(&self) -> &Rc<Cell<Horizon>> {
         &self.horizon

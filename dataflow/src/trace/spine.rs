@@ -20,13 +20,15 @@ pub(crate) struct Spine<R: Record> {
     inserted: u64,
     /// What may be forgotten, for the merges that begin.
     horizon: Rc<Cell<Horizon>>,
+    /// How often chunks had been written to files.
+    written: u64,
 }
 
 impl<R: Record> Spine<R> {
     /// An arrangement, for an operator, of some runs.
     pub(crate) fn new(info: &OperatorInfo, mut runs: Vec<Run<R>>) -> Self {
         let inner = spine_fueled::Spine::with_effort(1, info.clone(), None, None);
-        let mut spine = Spine { spine: inner, inserted: 0, horizon: Rc::new(Cell::new(Horizon::NONE)) };
+        let mut spine = Spine { spine: inner, inserted: 0, horizon: Rc::new(Cell::new(Horizon::NONE)), written: 0 };
         // The largest go in first, as if they had grown here.
         runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         // How old their records are is not known: the next merge looks.
@@ -56,9 +58,14 @@ impl<R: Record> Spine<R> {
         self.spine.set_logical_compaction(Antichain::from_elem(since).borrow());
     }
 
-    /// Says what nobody asks about any more.
-    pub(crate) fn set_horizon(&mut self, horizon: Horizon) {
+    /// Says what nobody asks about any more, and how often chunks have been written to files: where that is news, the files' are
+    /// taken in place of those in memory.
+    pub(crate) fn follow(&mut self, horizon: Horizon, written: u64) {
         self.horizon.set(horizon);
+        if self.written != written {
+            self.written = written;
+            self.spine.map_spans(|span| span.inner.iter().for_each(Layer::settle));
+        }
     }
 
     /// The runs, oldest first.
