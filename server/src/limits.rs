@@ -50,7 +50,7 @@ pub const APPEND_STREAMS_MAX: usize = 256;
 /// Requests of one stream that wait for the disk.
 pub const APPENDS_IN_FLIGHT: usize = 32;
 /// Events up to this many bytes are read in place; more move to a blocking thread.
-pub const INLINE_EVENT_BYTES_MAX: usize = 1 << 20;
+pub const INLINE_EVENT_BYTES_MAX: usize = 256 << 10;
 /// Bytes of events that may be on their way to the disk, over all clients.
 pub const APPENDING_BYTES_MAX: usize = 48 << 20;
 /// In what steps they are counted.

@@ -101,7 +101,7 @@ fn files(args: &ServeArgs, config: &Config, key: HashKey) -> Result<FileSource, 
         threads: decode_threads(config),
         follow: args.follow,
         spool: true,
-        ..SourceSettings::new(key, config.rules)
+        ..SourceSettings::new(key, config.service_rules()?)
     };
     FileSource::open(&args.events, settings).map_err(|error| CliError::failed(error.to_string()))
 }
@@ -120,7 +120,7 @@ fn store_settings(config: &Config, dir: &Path) -> Result<StoreSettings, CliError
 /// The settings of the service. A data directory has its own key and lineage, and these are not used.
 fn server_settings(config: &Config) -> Result<ServerSettings, CliError> {
     let engine = Settings {
-        rules: config.rules,
+        rules: config.service_rules()?,
         workers: config.workers,
         epoch_records: config.epoch_records,
         kept: Kept::All,

@@ -19,11 +19,12 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 33] = [
+pub(crate) const KEYS: [Key; 34] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
     key("rules.max_future_skew", "5m", "how far a time may lie ahead of its arrival"),
+    key("rules.counts_retention", "90d", "how far behind the watermark rows are kept, or off; a replay keeps all"),
     key("dedup.fallback", "false", "whether a click without click_id is known by its ad, user and minute"),
     key("engine.workers", CORES, "worker threads; `cores` is one a core"),
     key("engine.epoch_records", "50000", "records after which an epoch closes"),

@@ -46,7 +46,9 @@ pub(crate) enum LogFormat {
 /// Settings that fit together.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
+    /// What counts in a replay, which keeps every row.
     pub(crate) rules: Rules,
+    counts_retention_ms: Option<i64>,
     pub(crate) workers: usize,
     pub(crate) epoch_records: usize,
     pub(crate) epoch_interval: Duration,
@@ -91,6 +93,7 @@ impl TryFrom<&Layers> for Config {
                 dedup_fallback: read.parsed("dedup.fallback", "true or false")?,
                 counts_retention_ms: None,
             },
+            counts_retention_ms: read.retention_ms("rules.counts_retention")?,
             workers: read.workers()?,
             epoch_records: read.number("engine.epoch_records", 1, 10_000_000)?,
             epoch_interval: read.duration("engine.epoch_interval", Duration::from_millis(1))?,
@@ -128,6 +131,20 @@ impl TryFrom<&Layers> for Config {
 }
 
 impl Config {
+    /// What counts in a service, which lets go of old rows.
+    ///
+    /// # Errors
+    /// Where a row would be gone while its clicks can still change.
+    pub(crate) fn service_rules(&self) -> Result<Rules, ConfigError> {
+        let rules = Rules { counts_retention_ms: self.counts_retention_ms, ..self.rules };
+        match rules.counts_retention_ms {
+            Some(retention_ms) if retention_ms < rules.correction_horizon_ms => Err(ConfigError::new(
+                "rules.counts_retention is shorter than rules.correction_horizon; make it at least as long, or off",
+            )),
+            _ => Ok(rules),
+        }
+    }
+
     /// Relations between settings, each with its reason.
     fn check_relations(&self) -> Result<(), ConfigError> {
         let rules = &self.rules;
@@ -177,13 +194,11 @@ impl Read<'_> {
     }
 
     fn rule_ms(&self, key: &str) -> Result<i64, ConfigError> {
-        self.with(key, |text| {
-            let ms = i64::try_from(units::duration(text)?.as_millis()).unwrap_or(i64::MAX);
-            if ms > RULE_MS_MAX {
-                return Err(format!("{text:?} is over a hundred years"));
-            }
-            Ok(ms)
-        })
+        self.with(key, rule_ms)
+    }
+
+    fn retention_ms(&self, key: &str) -> Result<Option<i64>, ConfigError> {
+        self.with(key, |text| unless_off(text, rule_ms))
     }
 
     fn log(&self) -> Result<LogSettings, ConfigError> {
@@ -214,6 +229,14 @@ impl Read<'_> {
             _ => self.number("engine.workers", 1, 256),
         }
     }
+}
+
+fn rule_ms(text: &str) -> Result<i64, String> {
+    let ms = i64::try_from(units::duration(text)?.as_millis()).unwrap_or(i64::MAX);
+    if ms > RULE_MS_MAX {
+        return Err(format!("{text:?} is over a hundred years"));
+    }
+    Ok(ms)
 }
 
 fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
@@ -249,6 +272,8 @@ mod tests {
         let layers = Layers::collect(None, env(&[]), vec![]).expect("defaults are known");
         let config = Config::try_from(&layers).expect("defaults fit");
         assert_eq!(config.rules, Rules::default());
+        let of_service = Rules { counts_retention_ms: Some(90 * DAY_MS), ..Rules::default() };
+        assert_eq!(config.service_rules(), Ok(of_service));
         assert_eq!(config.history.epochs, History::default().epochs);
     }
 
@@ -286,5 +311,8 @@ mod tests {
         assert!(message.contains("as in 500ms, 30s"), "{message}");
         let message = problem(config(vec![flag("rules.correction_horizon", "--correction-horizon", "1s")]));
         assert!(message.contains("shorter than rules.allowed_lateness"), "{message}");
+        let short = config(vec![flag("rules.counts_retention", "a file", "1d")]).expect("a replay does not mind");
+        let message = short.service_rules().expect_err("rows would be gone").to_string();
+        assert!(message.contains("shorter than rules.correction_horizon"), "{message}");
     }
 }

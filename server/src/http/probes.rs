@@ -2,10 +2,12 @@
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse as _;
+use tokio::task;
 
 use super::Http;
 use super::error::HttpError;
+use super::reads::Answer;
 use crate::api::CallError;
 
 /// The text that Prometheus takes.
@@ -25,6 +27,9 @@ pub(super) async fn readyz(State(http): State<Http>) -> Result<&'static str, Htt
 }
 
 /// What the service counts and measures.
-pub(super) async fn metrics(State(http): State<Http>) -> Response {
-    ([(CONTENT_TYPE, OPENMETRICS)], http.metrics.text()).into_response()
+pub(super) async fn metrics(State(http): State<Http>) -> Answer {
+    // Some of it is counted when it is asked for.
+    let text = task::spawn_blocking(move || http.metrics.text()).await;
+    let text = text.map_err(|_| CallError::bug())?;
+    Ok(([(CONTENT_TYPE, OPENMETRICS)], text).into_response())
 }

@@ -25,6 +25,9 @@ impl Collector for EngineCollector {
         if let Ok(snapshot) = self.shared.reader.snapshot(None) {
             records(&mut writer, snapshot.totals())?;
             epochs(&mut writer, &snapshot)?;
+            let by_cause = self.shared.reader.corrections_by_cause();
+            let by_cause = by_cause.iter().map(|(cause, &corrections)| ([("cause", cause.as_str())], corrections));
+            writer.gauges("corrections", "Corrections that are kept, by cause", by_cause)?;
         }
         let bounds = &self.shared.bounds;
         let reads = bounds.concurrent_reads - self.shared.reads.available_permits();

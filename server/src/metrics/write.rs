@@ -47,6 +47,20 @@ impl<'a> Writer<'a> {
         ConstGauge::new(value as i64).encode(encoder)
     }
 
+    /// Numbers that go up and down, by label.
+    pub(super) fn gauges<'b, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = ([Label<'b>; N], u64)>,
+    ) -> fmt::Result {
+        let mut family = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            ConstGauge::new(value as i64).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     /// Seconds, by label.
     pub(super) fn seconds<'b, const N: usize>(
         &mut self,
