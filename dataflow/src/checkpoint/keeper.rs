@@ -103,8 +103,11 @@ pub(super) fn read(store: &dyn Store, number: u64) -> Result<(Manifest, u32), Ch
     Manifest::decode(&name, file.bytes())
 }
 
+/// A manifest with its checksum, or what is wrong with it.
+pub(super) type ReadManifest = Result<(Manifest, u32), CheckpointError>;
+
 /// Reads every manifest, oldest first.
-pub(super) fn manifests(store: &dyn Store) -> Result<Vec<Result<(Manifest, u32), CheckpointError>>, CheckpointError> {
+pub(super) fn manifests(store: &dyn Store) -> Result<Vec<ReadManifest>, CheckpointError> {
     Ok(numbers(store)?.into_iter().map(|number| read(store, number)).collect())
 }
 

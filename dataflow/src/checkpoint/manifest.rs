@@ -55,6 +55,9 @@ pub(crate) struct Manifest {
     pub(crate) names: Vec<Piece>,
     /// The records in no window, oldest first.
     pub(crate) set_aside: Vec<Piece>,
+    /// How many records in no window had to go.
+    #[serde(default)]
+    pub(crate) set_aside_dropped: u64,
 }
 
 /// What one worker remembered.
@@ -156,6 +159,7 @@ impl Manifest {
             states,
             names,
             set_aside,
+            set_aside_dropped: 0,
         }
     }
 

@@ -73,7 +73,7 @@ impl Checkpoint {
             totals: manifest.totals.totals().ok_or_else(|| damaged("it names a reason that is not known"))?,
             states: states.collect::<Result<_, _>>()?,
             dictionary,
-            set_aside: SetAsideList::restore(records),
+            set_aside: SetAsideList::restore(records, manifest.set_aside_dropped),
         };
         Ok(Checkpoint { manifest, origin })
     }

@@ -195,6 +195,7 @@ impl Checkpointer {
         let (names, set_aside) = (self.names.clone(), self.set_aside.clone());
         let rules = self.reader.rules();
         let mut manifest = Manifest::new(&held.complete, rules, self.writer, parent, states, names, set_aside);
+        manifest.set_aside_dropped = self.reader.set_aside_dropped();
         manifest.packs = manifest.pack_numbers().iter().map(|number| self.packs[number]).collect();
         loop {
             manifest.number = self.next_number;

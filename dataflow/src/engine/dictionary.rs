@@ -9,10 +9,13 @@ use crate::domain::fingerprint::Fingerprint;
 /// Parts of the dictionary, so that a reader waits for a part at most.
 const SHARDS: usize = 64;
 
+/// Ads with their names.
+pub(crate) type Names = Vec<(Fingerprint, Arc<str>)>;
+
 /// The ads by fingerprint. Names are only ever added.
 pub(crate) struct Dictionary {
     /// Names added since they were last taken; `None` where nobody takes them.
-    new: Mutex<Option<Vec<(Fingerprint, Arc<str>)>>>,
+    new: Mutex<Option<Names>>,
     shards: Vec<RwLock<HashMap<Fingerprint, Arc<str>>>>,
 }
 
@@ -28,11 +31,11 @@ impl Dictionary {
     }
 
     /// The names that were added since the last call.
-    pub(crate) fn take_new(&self) -> Vec<(Fingerprint, Arc<str>)> {
+    pub(crate) fn take_new(&self) -> Names {
         self.lock_new().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    fn lock_new(&self) -> MutexGuard<'_, Option<Vec<(Fingerprint, Arc<str>)>>> {
+    fn lock_new(&self) -> MutexGuard<'_, Option<Names>> {
         self.new.lock().expect("nothing panics while it holds the new names")
     }
 

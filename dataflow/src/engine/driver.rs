@@ -38,7 +38,7 @@ impl Engine {
     /// # Panics
     /// Where a setting is outside its range; whoever reads settings from a user checks them first.
     pub fn start(settings: Settings, streams: Vec<StreamName>) -> Result<Engine, EngineError> {
-        let origin = Origin::empty(SetAsideList::new(settings.stream_set_aside));
+        let origin = Origin::empty(SetAsideList::first(settings.stream_set_aside));
         Engine::go_on(settings, streams, origin, None)
     }
 
@@ -56,7 +56,7 @@ impl Engine {
         origin: Option<impl Into<Origin>>,
         bindings: Box<dyn BindingSink>,
     ) -> Result<Engine, EngineError> {
-        let empty = || Origin::empty(SetAsideList::new(settings.stream_set_aside));
+        let empty = || Origin::empty(SetAsideList::newest());
         let origin = origin.map_or_else(empty, Into::into);
         origin.dictionary.keep_new();
         Engine::go_on(settings, streams, origin, Some(bindings))

@@ -120,6 +120,11 @@ impl Reader {
         self.shared.timeline.hold(None).expect("the newest complete epoch can be read")
     }
 
+    /// How many records set aside had to go, for their age or for want of room.
+    pub fn set_aside_dropped(&self) -> u64 {
+        self.shared.timeline.set_aside(|list| list.dropped())
+    }
+
     /// Says that chunks have been written to files that may be held in their place.
     pub(crate) fn settle(&self) {
         self.shared.timeline.settle();
