@@ -140,7 +140,9 @@ fn a_state_that_files_hold_gives_the_same_answers() {
             checkpointer.write().unwrap();
         }
         assert!(resident < held / 2, "{resident} of {held} bytes were in memory, over all epochs");
-        let mut case = Case { history: &history, epochs: &epochs, model: &model, fed: &mut fed };
-        compare::essentials(&mut case).unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
+        let case = Case { history: &history, epochs: &epochs, model: &model, fed: &mut fed };
+        let compared = (0..=model.last_epoch()).try_for_each(|as_of| compare::epoch(&case, as_of));
+        let compared = compared.and_then(|()| compare::corrections(&case));
+        compared.unwrap_or_else(|difference| panic!("seed {seed}: {difference}"));
     }
 }
