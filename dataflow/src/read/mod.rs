@@ -7,6 +7,7 @@ mod of_ad;
 mod reader;
 mod rows;
 mod snapshot;
+mod state_bytes;
 mod sums;
 mod top;
 
@@ -15,6 +16,7 @@ pub use digest::Digest;
 pub use reader::Reader;
 pub use rows::Ad;
 pub use snapshot::Snapshot;
+pub use state_bytes::StateBytes;
 
 pub(crate) use reader::Shared;
 
