@@ -60,12 +60,12 @@ impl Daemon<'_> {
     /// Holds every readable epoch against the model.
     fn compare(&self, fed: &mut Fed) -> Result<(), String> {
         let readable = fed.reader.readable();
-        let mut case = Case { history: &self.history, epochs: self.epochs, model: self.model, fed };
+        let case = Case { history: &self.history, epochs: self.epochs, model: self.model, fed };
         for as_of in readable.since.max(1)..readable.upper {
             // What the restored epoch changed is not known any more.
             if as_of == readable.since { compare::rows_at(&case, as_of)? } else { compare::epoch(&case, as_of)? }
         }
-        if readable.upper > self.model.last_epoch() { compare::corrections(&mut case) } else { Ok(()) }
+        if readable.upper > self.model.last_epoch() { compare::corrections(&case) } else { Ok(()) }
     }
 }
 
