@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+pub mod daemon;
 pub mod disk;
 pub mod durable;
 pub mod harness;

@@ -108,6 +108,8 @@ fn old_bindings_go_and_the_rest_is_read_from_any_epoch() {
     for from in 1..=21 {
         assert_eq!(read_bindings(&disk, from).unwrap(), (from..=20).map(binding).collect::<Vec<_>>());
     }
+    let beyond = read_bindings(&disk, 22).unwrap_err();
+    assert!(beyond.contains("epoch 21 has a checkpoint") && beyond.contains("end before epoch 21"), "{beyond}");
     let dir = open_dir(&disk).unwrap();
     assert!(delete_bindings_below(&dir, 11).unwrap() > 1);
     assert_eq!(read_bindings(&disk, 11).unwrap(), (11..=20).map(binding).collect::<Vec<_>>());

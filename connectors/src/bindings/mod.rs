@@ -46,4 +46,17 @@ pub enum BindingError {
         /// The oldest there is.
         start: u64,
     },
+    /// They do not reach as far as a checkpoint does.
+    #[error(
+        "{dir}: epoch {epoch} has a checkpoint, and its binding is gone, they end before epoch {next}; restore the missing file \
+         from a backup, or rebuild the store from its log"
+    )]
+    Ends {
+        /// The directory.
+        dir: String,
+        /// The epoch that was bound.
+        epoch: u64,
+        /// The first epoch that is not bound.
+        next: u64,
+    },
 }

@@ -25,7 +25,7 @@ impl Bindings {
     /// Reads bindings from an epoch on. It may run beside the process that writes them.
     ///
     /// # Errors
-    /// Where they start later, and where the disk fails.
+    /// Where they start later or end before, and where the disk fails.
     pub fn read(dir: &DataDir, from_epoch: u64) -> Result<Bindings, BindingError> {
         let (disk, checksum) = (dir.disk(), dir.checksum());
         let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
@@ -33,12 +33,22 @@ impl Bindings {
             return Err(BindingError::Gone { dir: disk.place(BINDINGS_DIR), epoch: from_epoch, start: first.start });
         }
         let ends = files.iter().skip(1).map(|next| Some(next.start)).chain([None]);
-        let files = files.iter().copied().zip(ends).filter(|(_, end)| end.is_none_or(|end| from_epoch < end));
-        let files = files.collect::<Vec<_>>().into_iter().rev().collect();
-        let mut bindings = Bindings { disk, checksum, files, read: Vec::new() };
+        let needed = files.iter().copied().zip(ends).filter(|(_, end)| end.is_none_or(|end| from_epoch < end));
+        let needed = needed.collect::<Vec<_>>().into_iter().rev().collect();
+        let mut bindings = Bindings { disk: Arc::clone(&disk), checksum, files: needed, read: Vec::new() };
         bindings.load()?;
         while bindings.read.last().is_some_and(|next| next.epoch < from_epoch) {
             bindings.read.pop();
+        }
+        if bindings.read.is_empty() {
+            // Every epoch before the one asked for was bound.
+            let newest = files
+                .last()
+                .map(|last| Ok::<_, BindingError>(last.start + read_file(&*disk, checksum, *last, None)?.len() as u64));
+            let next = newest.transpose()?.unwrap_or(1);
+            if next < from_epoch {
+                return Err(BindingError::Ends { dir: disk.place(BINDINGS_DIR), epoch: from_epoch - 1, next });
+            }
         }
         Ok(bindings)
     }

@@ -70,7 +70,7 @@ impl CheckpointError {
     /// Whether the file is to blame, so that an older checkpoint may do.
     pub(crate) fn is_damage(&self) -> bool {
         match self {
-            CheckpointError::Damaged { .. } => true,
+            CheckpointError::Damaged { .. } | CheckpointError::NotFound { .. } => true,
             CheckpointError::Store { cause, .. } => cause.kind() == io::ErrorKind::NotFound,
             _ => false,
         }

@@ -56,8 +56,7 @@ impl Checkpoints {
     /// # Errors
     /// Where the store fails.
     pub fn list(&self) -> Result<Vec<CheckpointInfo>, CheckpointError> {
-        let manifests = manifests(&*self.store)?.into_iter().filter_map(Result::ok);
-        Ok(manifests.map(|(manifest, _)| info(&manifest)).collect())
+        Ok(manifests(&*self.store)?.iter().map(|(manifest, _)| info(manifest)).collect())
     }
 
     /// The newest checkpoint whose every byte is as it was written.
@@ -103,12 +102,18 @@ pub(super) fn read(store: &dyn Store, number: u64) -> Result<(Manifest, u32), Ch
     Manifest::decode(&name, file.bytes())
 }
 
-/// A manifest with its checksum, or what is wrong with it.
-pub(super) type ReadManifest = Result<(Manifest, u32), CheckpointError>;
-
-/// Reads every manifest, oldest first.
-pub(super) fn manifests(store: &dyn Store) -> Result<Vec<ReadManifest>, CheckpointError> {
-    Ok(numbers(store)?.into_iter().map(|number| read(store, number)).collect())
+/// Reads every manifest that is there and whole, oldest first. That one can not be read for another reason is an error: what it
+/// needs would be taken for garbage.
+pub(super) fn manifests(store: &dyn Store) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
+    let mut manifests = Vec::new();
+    for number in numbers(store)? {
+        match read(store, number) {
+            Ok(manifest) => manifests.push(manifest),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(manifests)
 }
 
 fn numbers(store: &dyn Store) -> Result<Vec<u64>, CheckpointError> {

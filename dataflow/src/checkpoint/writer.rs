@@ -94,7 +94,7 @@ impl Checkpointer {
             reader,
         };
         let restored = open.reader.restored_from();
-        for (manifest, crc) in manifests(&*open.store)?.into_iter().flatten() {
+        for (manifest, crc) in manifests(&*open.store)? {
             // What is newer than the one that was restored could not be used.
             if restored.is_some_and(|number| manifest.number <= number) {
                 open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
@@ -233,7 +233,6 @@ impl Checkpointer {
         files.iter().filter(old).try_for_each(|name| self.delete(name))?;
         let needed: BTreeSet<u64> = manifests(&*self.store)?
             .into_iter()
-            .flatten()
             .flat_map(|(manifest, _)| manifest.packs)
             .map(|pack| pack.number)
             .chain(self.kept.iter().flat_map(|kept| kept.packs.iter().copied()))

@@ -27,7 +27,7 @@ pub enum Call {
 
 impl Call {
     /// Whether it changes what is on the disk, or makes it durable.
-    pub(super) fn is_change(self) -> bool {
+    pub fn is_change(self) -> bool {
         !matches!(self, Call::Open | Call::Exists | Call::List | Call::Map | Call::Read | Call::Length)
     }
 }
@@ -43,6 +43,8 @@ pub enum FileKind {
     Log,
     Binding,
     Run,
+    Pack,
+    Manifest,
 }
 
 impl FileKind {
@@ -52,6 +54,8 @@ impl FileKind {
             "writers" => FileKind::Writer,
             "log" => FileKind::Log,
             "bindings" => FileKind::Binding,
+            "runs" if path.ends_with(".pack") => FileKind::Pack,
+            "runs" if path.ends_with(".manifest") => FileKind::Manifest,
             "runs" => FileKind::Run,
             name if name.starts_with("store.json") => FileKind::Store,
             _ => FileKind::Root,
@@ -121,6 +125,11 @@ pub enum What {
 }
 
 impl Fault {
+    /// Something goes wrong at a call of this point, after `skip` others of it; once.
+    pub fn once(point: Point, skip: u64, what: What) -> Fault {
+        Fault { when: When::Once { point, skip }, what }
+    }
+
     /// The process ends before the change with this number.
     pub fn crash_before(change: u64) -> Fault {
         Fault { when: When::Change(change), what: What::CrashBefore }

@@ -13,6 +13,7 @@ mod fault;
 mod file;
 mod state;
 
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -22,7 +23,7 @@ use recount_dataflow::store::Mapped;
 pub use cut::Loss;
 pub use fault::{Call, Fault, FileKind, Point, What, When};
 use file::{HeldLock, MemoryFile, MemoryMap};
-use state::{Change, Node, State};
+use state::{Change, Node, OBSERVER, State};
 
 /// One process's handle of the disk.
 #[derive(Clone)]
@@ -38,14 +39,21 @@ impl Default for FaultDisk {
 }
 
 impl FaultDisk {
-    /// Plans a fault. Several may be planned.
-    pub fn plan(&self, fault: Fault) {
-        self.state().faults.push(fault);
+    /// Plans a fault. Several may be planned; they are numbered in this order until they are forgotten.
+    pub fn plan(&self, fault: Fault) -> usize {
+        let mut state = self.state();
+        state.faults.push(fault);
+        state.faults.len() - 1
+    }
+
+    /// Whether the planned fault with this number has come.
+    pub fn has_come(&self, number: usize) -> bool {
+        self.state().faults_come.contains(&number)
     }
 
     /// Forgets all faults.
     pub fn heal(&self) {
-        self.state().faults.clear();
+        self.state().forget_faults();
     }
 
     /// How many calls have changed anything, or tried to.
@@ -58,6 +66,11 @@ impl FaultDisk {
         self.state().points.clone()
     }
 
+    /// How many calls of each point there were, changes or not.
+    pub fn calls(&self) -> BTreeMap<Point, u64> {
+        self.state().calls.clone()
+    }
+
     /// Whether this process is gone.
     pub fn is_crashed(&self) -> bool {
         self.state().dead.contains(&self.process)
@@ -67,7 +80,7 @@ impl FaultDisk {
     pub fn restart(&self, loss: Loss) -> FaultDisk {
         let mut state = self.state();
         state.dead.insert(self.process);
-        state.faults.clear();
+        state.forget_faults();
         state.cut(loss);
         drop(state);
         self.second_process()
@@ -86,6 +99,19 @@ impl FaultDisk {
         let mut state = self.state();
         state.processes += 1;
         FaultDisk { shared: Arc::clone(&self.shared), process: state.processes }
+    }
+
+    /// A process that only looks: it meets no fault, and is not counted.
+    pub fn observer(&self) -> FaultDisk {
+        FaultDisk { shared: Arc::clone(&self.shared), process: OBSERVER }
+    }
+
+    /// A copy of all that is on the disk, with nothing in common with it.
+    pub fn copy(&self) -> FaultDisk {
+        let state = self.state();
+        let files = State { inodes: state.inodes.clone(), names: state.names.clone(), ..State::default() };
+        let copy = State { durable_names: files.names.clone(), ..files };
+        FaultDisk { shared: Arc::new(Mutex::new(copy)), process: 0 }
     }
 
     /// Changes a file's bytes, durably, as decay and people do.

@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind};
 
 use super::fault::{Call, Fault, Point, What};
 
+/// A process that meets no fault and is not counted.
+pub(super) const OBSERVER: u64 = u64::MAX;
+
 /// The disk, and who uses it.
 #[derive(Default)]
 pub(super) struct State {
@@ -22,6 +25,10 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) changes: u64,
     pub(super) points: Vec<Point>,
+    /// How many calls of each point there were.
+    pub(super) calls: BTreeMap<Point, u64>,
+    /// The numbers of the faults that have come.
+    pub(super) faults_come: HashSet<usize>,
     /// A fault that came, and acts in the middle of its call or after it.
     pub(super) pending: Option<What>,
 }
@@ -79,19 +86,25 @@ pub(super) fn dir_of(path: &str) -> &str {
 impl State {
     /// What was planned for a call comes before it, or is noted to come amid it or after.
     pub(super) fn before(&mut self, process: u64, call: Call, path: &str) -> io::Result<()> {
+        self.pending = None;
+        if process == OBSERVER {
+            return Ok(());
+        }
         if self.dead.contains(&process) {
             return Err(What::CrashBefore.error());
         }
         let point = Point::of(call, path);
+        *self.calls.entry(point).or_default() += 1;
         let change = call.is_change().then_some(self.changes);
         if call.is_change() {
             self.changes += 1;
             self.points.push(point);
         }
-        self.pending = None;
-        let due: Vec<What> =
-            self.faults.iter_mut().filter_map(|fault| fault.is_due(point, change).then_some(fault.what)).collect();
-        let Some(&what) = due.first() else { return Ok(()) };
+        let due = self.faults.iter_mut().enumerate();
+        let due: Vec<(usize, What)> =
+            due.filter_map(|(number, fault)| fault.is_due(point, change).then_some((number, fault.what))).collect();
+        let Some(&(number, what)) = due.first() else { return Ok(()) };
+        self.faults_come.insert(number);
         match what {
             What::CrashBefore => {
                 self.dead.insert(process);
@@ -121,6 +134,11 @@ impl State {
             self.dead.insert(process);
         }
         Err(what.error())
+    }
+
+    pub(super) fn forget_faults(&mut self) {
+        self.faults.clear();
+        self.faults_come.clear();
     }
 
     pub(super) fn new_inode(&mut self) -> usize {

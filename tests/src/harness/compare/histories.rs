@@ -143,20 +143,20 @@ type SeenAside = (u64, (u16, u64), &'static str, String, i64);
 /// # Errors
 /// The first difference.
 pub fn set_aside(case: &mut Case<'_>) -> Result<(), String> {
-    let mut expected: Vec<SeenAside> = Vec::new();
-    for epoch in 1..=case.model.last_epoch() {
-        for aside in &case.model.state(epoch).set_aside {
-            let position = (aside.position.stream, aside.position.offset);
-            let at_ms = wall_ms(case.history, epoch);
-            expected.push((epoch, position, aside.reason.as_str(), aside.payload.clone(), at_ms));
-        }
-    }
-    expected.sort();
     let streamed = case.fed.engine.take_set_aside();
     let epochs: Vec<u64> = streamed.iter().map(|aside| aside.epoch).collect();
     same("whether records set aside come in order of epoch", &epochs.is_sorted(), &true)?;
-    same_list("records set aside, streamed", &seen_asides(streamed.iter()), &expected)?;
+    same_list("records set aside, streamed", &seen_asides(streamed.iter()), &expected_asides(case))?;
     same("records set aside, streamed twice", &case.fed.engine.take_set_aside().len(), &0)?;
+    listed_set_aside(case)
+}
+
+/// Everything set aside, as lists.
+///
+/// # Errors
+/// The first difference.
+pub fn listed_set_aside(case: &Case<'_>) -> Result<(), String> {
+    let expected = expected_asides(case);
     for parked in [false, true] {
         let is_parked = |reason: &str| matches!(reason, "late" | "verdict_late");
         let listed = case.fed.reader.set_aside(parked, None, 0, 10_000);
@@ -176,6 +176,19 @@ pub fn set_aside(case: &mut Case<'_>) -> Result<(), String> {
         by_reason(case, parked, &expected)?;
     }
     Ok(())
+}
+
+fn expected_asides(case: &Case<'_>) -> Vec<SeenAside> {
+    let mut expected: Vec<SeenAside> = Vec::new();
+    for epoch in 1..=case.model.last_epoch() {
+        for aside in &case.model.state(epoch).set_aside {
+            let position = (aside.position.stream, aside.position.offset);
+            let at_ms = wall_ms(case.history, epoch);
+            expected.push((epoch, position, aside.reason.as_str(), aside.payload.clone(), at_ms));
+        }
+    }
+    expected.sort();
+    expected
 }
 
 /// One reason alone, page by page.

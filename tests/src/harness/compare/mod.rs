@@ -14,7 +14,7 @@ use super::Case;
 use crate::model::{Eight, Model, RowKey, RowValue};
 
 pub use explanations::{explanations, unmatched_verdicts};
-pub use histories::{changes, corrections, set_aside};
+pub use histories::{changes, corrections, listed_set_aside, set_aside};
 pub use states::{point_reads, rows, state, top};
 
 /// A row of either side.
