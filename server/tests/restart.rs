@@ -7,6 +7,7 @@ mod support;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use recount_proto::v1 as wire;
 use recount_proto::v1::admin_service_client::AdminServiceClient;
@@ -14,6 +15,7 @@ use recount_proto::v1::read_at::At;
 use recount_proto::v1::{Granularity, ReadAt};
 use support::daemon::{Daemon, click, refused};
 use support::{MINUTE_MS, NOON_MS};
+use tokio::time::sleep;
 
 /// Checkpoints are written all the time.
 const OFTEN: &[(&str, &str)] = &[("CHECKPOINT__INTERVAL", "30ms")];
@@ -93,6 +95,48 @@ async fn a_start_reads_no_more_of_the_log_than_since_the_last_checkpoint() {
     let snapshot = daemon.status().await.snapshot.unwrap();
     assert_eq!(snapshot.since + 1, snapshot.upper);
     daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_state_that_files_hold_answers_as_one_in_memory() {
+    const STATE: [&str; 5] =
+        ["state_resident_bytes", "state_bytes", "checkpoints_total", "state_runs", "binding_sync_seconds_count"];
+    let mut answers = Vec::new();
+    for budget in ["0", "1KiB"] {
+        let settings = [SELDOM[0], ("STORE__MEMORY_BUDGET", budget)];
+        let dir = tempfile::tempdir().unwrap();
+        let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+        for round in 0..20 {
+            let event = |n| click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n * MINUTE_MS / 4);
+            let token = daemon.append((0..500).map(event).collect()).await.token;
+            daemon.received("ad0", token).await;
+        }
+        let epoch = daemon.status().await.snapshot.unwrap().as_of;
+        let rows = rows_at(&mut daemon, epoch).await;
+        // Nobody asked for a checkpoint, and it is not time for one: what is in memory asks for it.
+        let (mut state, mut more) = (daemon.metrics(STATE).await, 0..200);
+        while budget != "0" && state[0] >= state[1] {
+            let n = more.next().expect("the state goes to files");
+            let token = daemon.append(vec![click(&format!("more{n}"), "other", NOON_MS)]).await.token;
+            daemon.received("other", token).await;
+            sleep(Duration::from_millis(10)).await;
+            state = daemon.metrics(STATE).await;
+        }
+        let [resident, bytes, written, runs, syncs] = state;
+        assert!(bytes > 0.0 && runs > 0.0 && syncs > 0.0, "{state:?}");
+        match budget {
+            "0" => assert!(written == 0.0 && resident >= bytes, "{state:?}"),
+            _ => assert!(written >= 1.0 && resident < bytes, "{state:?}"),
+        }
+        assert_eq!(rows_at(&mut daemon, epoch).await, rows);
+        daemon.kill();
+        let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+        let newest = daemon.status().await.snapshot.unwrap().as_of;
+        assert_eq!(rows_at(&mut daemon, newest).await, rows);
+        daemon.stop().await;
+        answers.push(rows);
+    }
+    assert_eq!(answers[0], answers[1]);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use recount_dataflow::domain::rules::Rules;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
 use crate::lineage::Lineage;
 
@@ -35,8 +36,8 @@ pub struct StoreSettings {
     pub new: NewStore,
     /// The log's settings.
     pub log: LogSettings,
-    /// Time between two checkpoints.
-    pub checkpoint_interval: Duration,
+    /// When checkpoints are written.
+    pub pace: Pace,
     /// Checkpoints that are kept, at least 2.
     pub checkpoints_kept: usize,
 }

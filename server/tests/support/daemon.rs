@@ -85,6 +85,19 @@ impl Daemon {
         self.counts.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner()
     }
 
+    /// What `/metrics` says at one moment, each over all labels; 0 where it says nothing.
+    pub async fn metrics<const N: usize>(&self, names: [&str; N]) -> [f64; N] {
+        let answer = self.http.get("/metrics").await;
+        names.map(|name| {
+            let values = answer.text().lines().filter_map(|line| {
+                let (series, value) = line.split_once(' ')?;
+                let family = series.split('{').next()?;
+                (family.strip_prefix("recount_") == Some(name)).then(|| value.parse::<f64>().unwrap())
+            });
+            values.sum()
+        })
+    }
+
     pub fn signal(&self, name: &str) {
         signal(self.pid(), name);
     }
