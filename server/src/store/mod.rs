@@ -1,6 +1,7 @@
 //! The data directory in operation: what is opened, in which order, and how it fails.
 
 mod checkpoints;
+pub(crate) mod rebuild;
 pub(crate) mod verify;
 
 use std::path::PathBuf;
@@ -121,7 +122,7 @@ impl Store {
 
     /// The identity of the store's epochs and positions.
     pub(crate) fn lineage(&self) -> Lineage {
-        Lineage::new(self.dir.store_id().to_le_bytes())
+        Lineage::of_store(self.dir.store_id(), self.dir.generation())
     }
 }
 
