@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
 use crate::store::{Checkpointing, Store, StoreError, StoreSettings, Trigger};
 
@@ -32,7 +32,8 @@ struct Kept {
     log: Arc<Log>,
     log_failure: oneshot::Receiver<Arc<LogFailure>>,
     checkpoints: Checkpointing,
-    damaged: usize,
+    /// What is told of it, until somebody takes it.
+    measured: Option<StoreCollector>,
 }
 
 impl Backend {
@@ -66,20 +67,22 @@ impl Backend {
         settings: &ServerSettings,
         stopping: Arc<AtomicBool>,
     ) -> Result<Backend, ServerError> {
-        let (interval, keep) = (store.checkpoint_interval, store.checkpoints_kept);
+        let (pace, keep) = (store.pace, store.checkpoints_kept);
         let store = Store::open(store, settings.engine.rules, stopping)?;
         let lineage = store.lineage();
         let Store { dir, log, failure, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
+        let binding_syncs = Box::new(bindings.sync_times());
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
         let (reader, raw) = (engine.reader(), source.raw_store());
         let writer = dir.fence().writer().into();
         let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
         let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval);
         let feed = feed.map_err(ServerError::Thread)?;
-        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), interval);
+        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace);
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
-        let kept = Kept { dir, log, log_failure: failure, checkpoints, damaged };
+        let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
+        let kept = Kept { dir, log, log_failure: failure, checkpoints, measured: Some(measured) };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }
 
@@ -99,9 +102,9 @@ impl Backend {
     }
 
     /// Adds what a data directory tells of itself.
-    pub(crate) fn measure(&self, metrics: Metrics) -> Metrics {
-        match &self.kept {
-            Some(kept) => metrics.with_checkpoints(kept.checkpoints.stats(), kept.damaged),
+    pub(crate) fn measure(&mut self, metrics: Metrics) -> Metrics {
+        match self.kept.as_mut().and_then(|kept| kept.measured.take()) {
+            Some(store) => metrics.with_store(store),
             None => metrics,
         }
     }

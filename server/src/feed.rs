@@ -172,7 +172,8 @@ impl Feeding {
     }
 }
 
-fn wall_ms() -> i64 {
+/// The wall clock, ms since 1970.
+pub(crate) fn wall_ms() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
     since_1970.as_millis() as i64
 }

@@ -12,6 +12,12 @@ impl Lineage {
         Lineage(u64::from_le_bytes(random))
     }
 
+    /// Of a store, which begins a new history whenever everything is made anew.
+    pub fn of_store(store_id: u64, generation: u32) -> Self {
+        // An odd factor, so that no two generations are alike.
+        Lineage(store_id.wrapping_add(u64::from(generation).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
     /// As a number, for tokens.
     pub fn number(self) -> u64 {
         self.0

@@ -24,7 +24,7 @@ use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
-pub use crate::store::{StoreError, StoreSettings};
+pub use crate::store::{Pace, StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
 

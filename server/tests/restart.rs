@@ -5,38 +5,16 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
 
-use recount_proto::v1 as wire;
-use recount_proto::v1::admin_service_client::AdminServiceClient;
-use recount_proto::v1::read_at::At;
-use recount_proto::v1::{Granularity, ReadAt};
-use support::daemon::{Daemon, click, refused};
+use support::daemon::{Daemon, click, manifests, recount, refused};
 use support::{MINUTE_MS, NOON_MS};
+use tokio::time::sleep;
 
 /// Checkpoints are written all the time.
 const OFTEN: &[(&str, &str)] = &[("CHECKPOINT__INTERVAL", "30ms")];
 /// And never by themselves.
 const SELDOM: &[(&str, &str)] = &[("CHECKPOINT__INTERVAL", "1h")];
-
-async fn checkpoint(daemon: &Daemon) -> wire::CheckpointResponse {
-    let mut admin = AdminServiceClient::connect(format!("http://{}", daemon.grpc)).await.unwrap();
-    admin.checkpoint(wire::CheckpointRequest {}).await.unwrap().into_inner()
-}
-
-/// The rows of all ads at an epoch.
-async fn rows_at(daemon: &mut Daemon, epoch: u64) -> Vec<wire::CountRow> {
-    let request = wire::GetCountsRequest {
-        ad_ids: (0..7).map(|n| format!("ad{n}")).collect(),
-        start_ms: NOON_MS - 1_000 * MINUTE_MS,
-        end_ms: NOON_MS + 1_000 * MINUTE_MS,
-        granularity: Granularity::Minute.into(),
-        read: Some(ReadAt { at: Some(At::AsOf(epoch)) }),
-        ..Default::default()
-    };
-    daemon.counts.get_counts(request).await.unwrap().into_inner().rows
-}
 
 #[tokio::test]
 async fn a_crash_loses_nothing_and_changes_no_epoch() {
@@ -46,7 +24,7 @@ async fn a_crash_loses_nothing_and_changes_no_epoch() {
         for round in 0..4 {
             let mut daemon = Daemon::start_with(dir.path(), settings).await;
             if let Some((epoch, rows)) = seen.take() {
-                assert_eq!(rows_at(&mut daemon, epoch).await, rows, "round {round}, epoch {epoch}");
+                assert_eq!(daemon.rows_at(epoch).await, rows, "round {round}, epoch {epoch}");
             }
             for n in 0..60 {
                 let event = click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n * MINUTE_MS);
@@ -58,7 +36,7 @@ async fn a_crash_loses_nothing_and_changes_no_epoch() {
             let status = daemon.status().await;
             assert_eq!(status.received, acknowledged, "round {round}");
             let epoch = status.snapshot.unwrap().as_of;
-            seen = Some((epoch, rows_at(&mut daemon, epoch).await));
+            seen = Some((epoch, daemon.rows_at(epoch).await));
             daemon.kill();
         }
         let mut daemon = Daemon::start_with(dir.path(), settings).await;
@@ -75,9 +53,9 @@ async fn a_start_reads_no_more_of_the_log_than_since_the_last_checkpoint() {
     let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
     let token = daemon.append((0..100).map(|n| click(&format!("c{n}"), "ad0", NOON_MS)).collect()).await.token;
     daemon.received("ad0", token).await;
-    let written = checkpoint(&daemon).await;
+    let written = daemon.checkpoint().await;
     assert!(written.written && written.bytes > 0);
-    assert!(!checkpoint(&daemon).await.written, "there is nothing new");
+    assert!(!daemon.checkpoint().await.written, "there is nothing new");
     let token = daemon.append(vec![click("more", "ad0", NOON_MS)]).await.token;
     assert_eq!(daemon.received("ad0", token.clone()).await, 101);
     let metrics = daemon.http.get("/metrics").await;
@@ -96,6 +74,48 @@ async fn a_start_reads_no_more_of_the_log_than_since_the_last_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_state_that_files_hold_answers_as_one_in_memory() {
+    const STATE: [&str; 5] =
+        ["state_resident_bytes", "state_bytes", "checkpoints_total", "state_runs", "binding_sync_seconds_count"];
+    let mut answers = Vec::new();
+    for budget in ["0", "1KiB"] {
+        let settings = [SELDOM[0], ("STORE__MEMORY_BUDGET", budget)];
+        let dir = tempfile::tempdir().unwrap();
+        let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+        for round in 0..20 {
+            let event = |n| click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n * MINUTE_MS / 4);
+            let token = daemon.append((0..500).map(event).collect()).await.token;
+            daemon.received("ad0", token).await;
+        }
+        let epoch = daemon.status().await.snapshot.unwrap().as_of;
+        let rows = daemon.rows_at(epoch).await;
+        // Nobody asked for a checkpoint, and it is not time for one: what is in memory asks for it.
+        let (mut state, mut more) = (daemon.metrics(STATE).await, 0..200);
+        while budget != "0" && state[0] >= state[1] {
+            let n = more.next().expect("the state goes to files");
+            let token = daemon.append(vec![click(&format!("more{n}"), "other", NOON_MS)]).await.token;
+            daemon.received("other", token).await;
+            sleep(Duration::from_millis(10)).await;
+            state = daemon.metrics(STATE).await;
+        }
+        let [resident, bytes, written, runs, syncs] = state;
+        assert!(bytes > 0.0 && runs > 0.0 && syncs > 0.0, "{state:?}");
+        match budget {
+            "0" => assert!(written == 0.0 && resident >= bytes, "{state:?}"),
+            _ => assert!(written >= 1.0 && resident < bytes, "{state:?}"),
+        }
+        assert_eq!(daemon.rows_at(epoch).await, rows);
+        daemon.kill();
+        let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+        let newest = daemon.status().await.snapshot.unwrap().as_of;
+        assert_eq!(daemon.rows_at(newest).await, rows);
+        daemon.stop().await;
+        answers.push(rows);
+    }
+    assert_eq!(answers[0], answers[1]);
+}
+
+#[tokio::test]
 async fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
@@ -103,7 +123,7 @@ async fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     for n in 0..3 {
         token = daemon.append(vec![click(&format!("c{n}"), "ad0", NOON_MS)]).await.token;
         daemon.received("ad0", token.clone()).await;
-        assert!(checkpoint(&daemon).await.written);
+        assert!(daemon.checkpoint().await.written);
     }
     daemon.kill();
     let newest = manifests(dir.path()).pop().unwrap();
@@ -126,12 +146,6 @@ async fn a_damaged_checkpoint_gives_way_to_the_one_before() {
     assert!(said.contains("recount rebuild"), "{said}");
 }
 
-fn recount(args: &[&str], dir: &Path) -> (Option<i32>, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_recount")).args(args).arg("--data-dir").arg(dir).output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (output.status.code(), text(output.stdout), text(output.stderr))
-}
-
 #[tokio::test]
 async fn a_data_directory_is_verified_beside_its_daemon() {
     let dir = tempfile::tempdir().unwrap();
@@ -140,7 +154,7 @@ async fn a_data_directory_is_verified_beside_its_daemon() {
         let clicks = (0..50).map(|n| click(&format!("{round}-{n}"), &format!("ad{}", n % 7), NOON_MS + n)).collect();
         let token = daemon.append(clicks).await.token;
         daemon.received("ad0", token).await;
-        checkpoint(&daemon).await;
+        daemon.checkpoint().await;
     }
     let (code, stdout, stderr) = recount(&["verify", "--json"], dir.path());
     assert_eq!(code, Some(0), "{stderr}");
@@ -160,13 +174,6 @@ async fn a_data_directory_is_verified_beside_its_daemon() {
     assert_eq!(code, Some(1), "{stdout}{stderr}");
     let (code, _, stderr) = recount(&["verify"], &dir.path().join("elsewhere"));
     assert_eq!(code, Some(1), "{stderr}");
-}
-
-fn manifests(dir: &Path) -> Vec<std::path::PathBuf> {
-    let files = fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path());
-    let mut manifests: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "manifest")).collect();
-    manifests.sort();
-    manifests
 }
 
 #[tokio::test]

@@ -264,7 +264,9 @@ fn other_rules_other_formats_and_decay_are_refused_with_what_to_do() {
     );
 
     let mut dir = DataDir::open_for_rebuild(Arc::new(disk.clone())).unwrap();
-    dir.change_rules(rules).unwrap();
+    dir.begin_generation(rules).unwrap();
+    assert_eq!(DataDir::read_only(Arc::new(disk.clone())).unwrap().rules(), Rules::default(), "it is only begun");
+    dir.finish_generation().unwrap();
     drop(dir);
     assert_eq!(open(rules).unwrap().rules(), rules);
 
@@ -277,6 +279,52 @@ fn other_rules_other_formats_and_decay_are_refused_with_what_to_do() {
     }
     disk.damage("store.json", |bytes| *bytes = text.replace("\"format\": 1", "\"format\": 2").into_bytes());
     assert!(open(rules).err().unwrap().to_string().contains("use a newer version"));
+}
+
+#[test]
+fn a_generation_is_the_stores_wholly_or_not_at_all() {
+    let rules = Rules { allowed_lateness_ms: 1, ..Rules::default() };
+    let rebuild = |disk: &FaultDisk| {
+        let mut dir = DataDir::open_for_rebuild(Arc::new(disk.clone()))?;
+        dir.begin_generation(rules)?;
+        let store = DirectoryStore::open(&dir)?;
+        let write = || {
+            let mut file = store.create("new")?;
+            file.write_all(b"new")?;
+            file.finish()
+        };
+        let is_durable = write().is_ok();
+        Ok::<_, DataDirError>(is_durable && dir.finish_generation().is_ok())
+    };
+    let made = || {
+        let disk = FaultDisk::default();
+        let store = DirectoryStore::open(&open_dir(&disk).unwrap()).unwrap();
+        let mut file = store.create("old").unwrap();
+        file.write_all(b"old").unwrap();
+        file.finish().unwrap();
+        disk.restart(Loss::Nothing)
+    };
+    let disk = made();
+    let before = disk.changes();
+    assert!(rebuild(&disk).unwrap());
+    for change in before..disk.changes() {
+        for loss in losses(change) {
+            for fault in [Fault::crash_before(change), Fault::crash_amid(change), Fault::crash_after(change)] {
+                let disk = made();
+                disk.plan(fault.clone());
+                let finished = rebuild(&disk).unwrap_or(false);
+                let disk = disk.restart(loss);
+                let new = DataDir::read_only(Arc::new(disk.clone())).unwrap().rules() == rules;
+                assert!(new || !finished, "{fault:?}");
+                let given = if new { rules } else { Rules::default() };
+                let dir = DataDir::open(Arc::new(disk.clone()), &NEW_STORE, given).unwrap();
+                let held = DirectoryStore::open(&dir).unwrap().list().unwrap();
+                assert_eq!(held, [if new { "new" } else { "old" }], "{fault:?}");
+                drop(dir);
+                assert!(rebuild(&disk).unwrap(), "a second one completes it");
+            }
+        }
+    }
 }
 
 #[test]

@@ -8,13 +8,14 @@ use recount_dataflow::store::EpochBinding;
 use super::BindingError;
 use super::format::{self, MAGIC};
 use crate::checksum::Checksum;
-use crate::data_dir::{BINDINGS_DIR, DataDir, FileName, Files};
+use crate::data_dir::{DataDir, FileName, Files};
 use crate::disk::{Disk, OrDiskError as _};
 
 /// The bindings of consecutive epochs, ascending, up to the newest. One file at a time is in memory.
 pub struct Bindings {
     disk: Arc<dyn Disk>,
     checksum: Checksum,
+    dir: String,
     /// Files to read yet, the next one last, each with the epoch at which it ends.
     files: Vec<(FileName, Option<u64>)>,
     /// Bindings of the file that is being read, the next one last.
@@ -27,27 +28,29 @@ impl Bindings {
     /// # Errors
     /// Where they start later or end before, and where the disk fails.
     pub fn read(dir: &DataDir, from_epoch: u64) -> Result<Bindings, BindingError> {
-        let (disk, checksum) = (dir.disk(), dir.checksum());
-        let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
+        let (disk, checksum, dir) = (dir.disk(), dir.checksum(), dir.bindings_dir());
+        let files = Files::list(&*disk, &dir)?.in_force;
         if let Some(first) = files.first().filter(|first| from_epoch < first.start) {
-            return Err(BindingError::Gone { dir: disk.place(BINDINGS_DIR), epoch: from_epoch, start: first.start });
+            return Err(BindingError::Gone { dir: disk.place(&dir), epoch: from_epoch, start: first.start });
         }
         let ends = files.iter().skip(1).map(|next| Some(next.start)).chain([None]);
         let needed = files.iter().copied().zip(ends).filter(|(_, end)| end.is_none_or(|end| from_epoch < end));
         let needed = needed.collect::<Vec<_>>().into_iter().rev().collect();
-        let mut bindings = Bindings { disk: Arc::clone(&disk), checksum, files: needed, read: Vec::new() };
+        let place = disk.place(&dir);
+        let mut bindings =
+            Bindings { disk: Arc::clone(&disk), checksum, dir: dir.clone(), files: needed, read: Vec::new() };
         bindings.load()?;
         while bindings.read.last().is_some_and(|next| next.epoch < from_epoch) {
             bindings.read.pop();
         }
         if bindings.read.is_empty() {
             // Every epoch before the one asked for was bound.
-            let newest = files
-                .last()
-                .map(|last| Ok::<_, BindingError>(last.start + read_file(&*disk, checksum, *last, None)?.len() as u64));
+            let newest = files.last().map(|last| {
+                Ok::<_, BindingError>(last.start + read_file(&*disk, checksum, &dir, *last, None)?.len() as u64)
+            });
             let next = newest.transpose()?.unwrap_or(1);
             if next < from_epoch {
-                return Err(BindingError::Ends { dir: disk.place(BINDINGS_DIR), epoch: from_epoch - 1, next });
+                return Err(BindingError::Ends { dir: place, epoch: from_epoch - 1, next });
             }
         }
         Ok(bindings)
@@ -58,7 +61,7 @@ impl Bindings {
         while self.read.is_empty()
             && let Some((file, end)) = self.files.pop()
         {
-            self.read = read_file(&*self.disk, self.checksum, file, end)?;
+            self.read = read_file(&*self.disk, self.checksum, &self.dir, file, end)?;
             self.read.reverse();
         }
         Ok(())
@@ -84,15 +87,15 @@ impl Iterator for Bindings {
 /// # Errors
 /// Where the disk fails. What is left is whole.
 pub fn delete_bindings_below(dir: &DataDir, epoch: u64) -> Result<usize, BindingError> {
-    let disk = dir.disk();
-    let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
+    let (disk, dir) = (dir.disk(), dir.bindings_dir());
+    let files = Files::list(&*disk, &dir)?.in_force;
     let below = files.windows(2).take_while(|pair| pair[1].start <= epoch).map(|pair| pair[0]);
     let mut deleted = 0;
     for file in below {
-        let path = file.path(BINDINGS_DIR);
+        let path = file.path(&dir);
         disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
         // One by one: a power cut must not bring back an older file and leave a gap behind it.
-        disk.sync_dir(BINDINGS_DIR).or_disk_error(&*disk, BINDINGS_DIR, "can not be synced")?;
+        disk.sync_dir(&dir).or_disk_error(&*disk, &dir, "can not be synced")?;
         deleted += 1;
     }
     Ok(deleted)
@@ -102,10 +105,11 @@ pub fn delete_bindings_below(dir: &DataDir, epoch: u64) -> Result<usize, Binding
 pub(super) fn read_file(
     disk: &dyn Disk,
     checksum: Checksum,
+    dir: &str,
     file: FileName,
     end: Option<u64>,
 ) -> Result<Vec<EpochBinding>, BindingError> {
-    let path = file.path(BINDINGS_DIR);
+    let path = file.path(dir);
     let bytes = disk.read(&path).or_disk_error(disk, &path, "can not be read")?;
     let damaged = |at: usize, what| Err(BindingError::Damaged { file: disk.place(&path), at: at as u64, what });
     let mut bindings: Vec<EpochBinding> = Vec::new();

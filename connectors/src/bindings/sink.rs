@@ -9,7 +9,7 @@ use recount_dataflow::store::{BindingSink, EpochBinding};
 use super::reader::read_file;
 use super::{BindingError, format};
 use crate::checksum::Checksum;
-use crate::data_dir::{BINDINGS_DIR, DataDir, Fence, FileName, Files};
+use crate::data_dir::{DataDir, Fence, FileName, Files};
 use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
 use crate::log::{SyncClock, SyncTimes};
 
@@ -27,6 +27,7 @@ pub struct BindingLog {
     on_full: OnFull,
     /// The epoch that is bound next.
     next: u64,
+    dir: String,
     path: String,
     file: Arc<dyn DiskFile>,
     /// Bytes of the file that are durable.
@@ -48,23 +49,23 @@ impl BindingLog {
         dir: &DataDir,
         on_full: impl FnMut(&DiskError) -> bool + Send + 'static,
     ) -> Result<BindingLog, BindingError> {
-        let (disk, checksum, fence) = (dir.disk(), dir.checksum(), dir.fence());
-        let files = Files::list(&*disk, BINDINGS_DIR)?.in_force;
+        let (disk, checksum, fence, dir) = (dir.disk(), dir.checksum(), dir.fence(), dir.bindings_dir());
+        let files = Files::list(&*disk, &dir)?.in_force;
         let next = match files.last() {
-            Some(last) => last.start + newest(&*disk, checksum, *last)?.len() as u64,
+            Some(last) => last.start + newest(&*disk, checksum, &dir, *last)?.len() as u64,
             None => 1,
         };
         let own = FileName { start: next, writer: fence.writer() };
-        let (path, file) = begin(&*disk, own)?;
+        let (path, file) = begin(&*disk, &dir, own)?;
         fence.check()?;
-        for replaced in Files::list(&*disk, BINDINGS_DIR)?.replaced {
-            let path = replaced.path(BINDINGS_DIR);
+        for replaced in Files::list(&*disk, &dir)?.replaced {
+            let path = replaced.path(&dir);
             disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
         }
         let on_full = Box::new(on_full);
         let syncs = Arc::new(SyncClock::default());
         let file_bytes_max = FILE_BYTES_MAX;
-        Ok(BindingLog { disk, checksum, fence, on_full, next, path, file, length: 0, file_bytes_max, syncs })
+        Ok(BindingLog { disk, checksum, fence, on_full, next, dir, path, file, length: 0, file_bytes_max, syncs })
     }
 
     /// Begins the next file after so many bytes.
@@ -87,7 +88,7 @@ impl BindingLog {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         if self.length >= self.file_bytes_max {
             let own = FileName { start: self.next, writer: self.fence.writer() };
-            (self.path, self.file) = begin(&*self.disk, own)?;
+            (self.path, self.file) = begin(&*self.disk, &self.dir, own)?;
             self.length = 0;
         }
         let written = self.file.write_all_at(bytes, self.length);
@@ -124,18 +125,18 @@ impl BindingSink for BindingLog {
 }
 
 /// The bindings of the last file, made durable before they are looked at.
-fn newest(disk: &dyn Disk, checksum: Checksum, last: FileName) -> Result<Vec<EpochBinding>, BindingError> {
-    let path = last.path(BINDINGS_DIR);
+fn newest(disk: &dyn Disk, checksum: Checksum, dir: &str, last: FileName) -> Result<Vec<EpochBinding>, BindingError> {
+    let path = last.path(dir);
     let file = disk.open(&path).or_disk_error(disk, &path, "can not be opened")?;
     file.sync_data().or_disk_error(disk, &path, "can not be synced")?;
-    read_file(disk, checksum, last, None)
+    read_file(disk, checksum, dir, last, None)
 }
 
 /// Makes a file, and its name durable.
-fn begin(disk: &dyn Disk, file: FileName) -> Result<(String, Arc<dyn DiskFile>), DiskError> {
-    let path = file.path(BINDINGS_DIR);
+fn begin(disk: &dyn Disk, dir: &str, file: FileName) -> Result<(String, Arc<dyn DiskFile>), DiskError> {
+    let path = file.path(dir);
     let made = disk.create_new(&path).or_disk_error(disk, &path, "can not be made")?;
-    let synced = disk.sync_dir(BINDINGS_DIR).map_err(io::Error::other);
-    synced.or_disk_error(disk, BINDINGS_DIR, "can not be synced")?;
+    let synced = disk.sync_dir(dir).map_err(io::Error::other);
+    synced.or_disk_error(disk, dir, "can not be synced")?;
     Ok((path, made))
 }

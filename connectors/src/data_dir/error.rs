@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use super::Fenced;
 use crate::disk::DiskError;
 
 /// Why a data directory is refused, in words for the person who has to act.
@@ -80,4 +81,18 @@ impl DataDirError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, DataDirError::Locked { .. })
     }
+}
+
+/// Why a generation could not be made the store's.
+#[derive(Debug, Error)]
+pub enum FinishError {
+    /// `store.json` could not be replaced.
+    #[error(transparent)]
+    DataDir(DataDirError),
+    /// This process is no longer the one that writes.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
+    /// What was of the generation before could not be deleted; the store is the new one.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }

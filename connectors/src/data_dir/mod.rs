@@ -7,6 +7,8 @@
 //! DIR/log/PPPP/         segments of a partition         (the log)
 //! DIR/bindings/         what was bound to every epoch   (bindings)
 //! DIR/runs/             checkpoints                     (store)
+//! DIR/bindings-NNNNNN/  the same two, after everything was
+//! DIR/runs-NNNNNN/      made anew from the log: of generation N
 //! ```
 //!
 //! The lock keeps two processes apart on one machine. The fence holds where a lock does not: a writer that was stopped, lost its
@@ -18,6 +20,7 @@
 mod error;
 mod fence;
 mod files;
+mod generation;
 mod store_file;
 
 use std::sync::Arc;
@@ -28,7 +31,7 @@ use recount_dataflow::domain::rules::Rules;
 use crate::checksum::Checksum;
 use crate::disk::{Disk, DiskError, Lock, OrDiskError as _};
 
-pub use error::DataDirError;
+pub use error::{DataDirError, FinishError};
 pub use fence::{Fence, Fenced};
 pub(crate) use files::{FileName, Files};
 pub use store_file::FORMAT;
@@ -40,10 +43,10 @@ pub(crate) const LOCK_FILE: &str = "LOCK";
 pub(crate) const WRITERS_DIR: &str = "writers";
 /// Where the log is.
 pub(crate) const LOG_DIR: &str = "log";
-/// Where the bindings are.
-pub(crate) const BINDINGS_DIR: &str = "bindings";
-/// Where checkpoints are.
-pub(crate) const RUNS_DIR: &str = "runs";
+/// Where the bindings of a new store are.
+const BINDINGS_DIR: &str = "bindings";
+/// Where the checkpoints of a new store are.
+const RUNS_DIR: &str = "runs";
 const DIRS: [&str; 4] = [WRITERS_DIR, LOG_DIR, BINDINGS_DIR, RUNS_DIR];
 
 /// What a new store gets, and keeps for good.
@@ -81,7 +84,7 @@ impl DataDir {
     }
 
     /// Opens an existing store for writing, whatever its rules are: for `recount rebuild`, which then calls
-    /// [`DataDir::change_rules`].
+    /// [`DataDir::begin_generation`].
     ///
     /// # Errors
     /// As [`DataDir::open`], and where there is no store.
@@ -118,22 +121,42 @@ impl DataDir {
         };
         // Who is refused has replaced nobody.
         let epoch = fence::take_turn(&*disk)?;
+        // What a rebuild left that did not come to its end, or to its last step.
+        generation::clear_others(&*disk, store.generation)?;
         Ok(DataDir { disk, store, writer: Some(Writer { epoch, _lock: lock }) })
     }
 
-    /// Gives the store other rules. What was computed by the old ones (bindings and checkpoints) has to be gone before.
+    /// Begins the next generation, in which everything is made anew from the log, by these rules: from here on this directory's
+    /// bindings and checkpoints are those of the next generation, of which there are none. The store itself stays as it was, for
+    /// everybody and for whoever opens it next, until [`DataDir::finish_generation`].
     ///
     /// # Errors
     /// Where the disk fails.
     ///
     /// # Panics
     /// Where the directory was opened for reading.
-    pub fn change_rules(&mut self, rules: Rules) -> Result<(), DataDirError> {
-        assert!(self.writer.is_some(), "rules are changed by the process that writes");
-        let store = StoreFile { rules, ..self.store.clone() };
-        store.replace(&*self.disk)?;
-        self.store = store;
+    pub fn begin_generation(&mut self, rules: Rules) -> Result<(), DataDirError> {
+        assert!(self.writer.is_some(), "a generation is begun by the process that writes");
+        let next = self.store.generation + 1;
+        for dir in [generation::bindings_dir(next), generation::runs_dir(next)] {
+            self.disk.create_dir(&dir).or_disk_error(&*self.disk, &dir, "the directory can not be made")?;
+        }
+        sync_dir(&*self.disk, "")?;
+        self.store = StoreFile { generation: next, rules, ..self.store.clone() };
         Ok(())
+    }
+
+    /// Makes the generation that was begun the store's, and deletes what was of the one before. A crash leaves one or the other.
+    ///
+    /// # Errors
+    /// Where the disk fails, and where a later writer came.
+    ///
+    /// # Panics
+    /// Where the directory was opened for reading.
+    pub fn finish_generation(&self) -> Result<(), FinishError> {
+        self.fence().check()?;
+        self.store.replace(&*self.disk).map_err(FinishError::DataDir)?;
+        Ok(generation::clear_others(&*self.disk, self.store.generation)?)
     }
 
     /// Whether it was opened for writing.
@@ -159,6 +182,21 @@ impl DataDir {
     /// Partitions of the log, fixed when the store was made.
     pub fn partitions(&self) -> u16 {
         self.store.partitions
+    }
+
+    /// How often everything was made anew.
+    pub fn generation(&self) -> u32 {
+        self.store.generation
+    }
+
+    /// Where the bindings are.
+    pub(crate) fn bindings_dir(&self) -> String {
+        generation::bindings_dir(self.store.generation)
+    }
+
+    /// Where the checkpoints are.
+    pub(crate) fn runs_dir(&self) -> String {
+        generation::runs_dir(self.store.generation)
     }
 
     /// The settings that decide the store's results.

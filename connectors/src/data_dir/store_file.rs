@@ -23,6 +23,8 @@ pub(super) struct StoreFile {
     pub(super) id: u64,
     pub(super) hash_secret: [u8; 16],
     pub(super) partitions: u16,
+    /// How often everything was made anew.
+    pub(super) generation: u32,
     pub(super) rules: Rules,
 }
 
@@ -34,10 +36,17 @@ struct Written {
     store_id: String,
     hash_key: String,
     partitions: u16,
+    #[serde(default, skip_serializing_if = "is_first")]
+    generation: u32,
     rules: Rules,
     /// CRC-32 of all of the above as compact JSON.
     #[serde(default)]
     checksum: String,
+}
+
+/// Only a store that was rebuilt says which generation it is.
+fn is_first(generation: &u32) -> bool {
+    *generation == 0
 }
 
 /// The part of the file that every format has.
@@ -69,7 +78,7 @@ impl StoreFile {
         if partitions == 0 || partitions > PARTITIONS_MAX {
             return Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX });
         }
-        let store = StoreFile { id: new.id, hash_secret: new.hash_secret, partitions, rules };
+        let store = StoreFile { id: new.id, hash_secret: new.hash_secret, partitions, generation: 0, rules };
         store.write_new(disk)?;
         disk.link(NEW_STORE_FILE, STORE_FILE).or_disk_error(disk, STORE_FILE, "can not be made")?;
         sync_dir(disk, "")?;
@@ -108,6 +117,7 @@ impl StoreFile {
             store_id: format!("{:016x}", self.id),
             hash_key: format!("{:032x}", u128::from_be_bytes(self.hash_secret)),
             partitions: self.partitions,
+            generation: self.generation,
             rules: self.rules,
             checksum: String::new(),
         };
@@ -122,7 +132,8 @@ impl StoreFile {
         }
         let id = u64::from_str_radix(&written.store_id, 16).map_err(|_| "store_id is no hexadecimal number")?;
         let secret = u128::from_str_radix(&written.hash_key, 16).map_err(|_| "hash_key is no hexadecimal number")?;
-        Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), partitions: written.partitions, rules: written.rules })
+        let Written { partitions, generation, rules, .. } = written;
+        Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), partitions, generation, rules })
     }
 }
 

@@ -75,7 +75,7 @@ impl Log {
         if let SyncPolicy::Interval(interval) = settings.sync {
             tracing::warn!(
                 ?interval,
-                "log.sync is interval: events are acknowledged BEFORE they are durable, and a power cut or a crash of the \
+                "store.sync is interval: events are acknowledged BEFORE they are durable, and a power cut or a crash of the \
                  system loses those of the last interval; set it to always unless every client can send them again"
             );
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use recount_dataflow::store::{Mapped, NewFile, Store};
 
-use crate::data_dir::{DataDir, RUNS_DIR};
+use crate::data_dir::DataDir;
 use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
 
 /// What a file is called until it is whole.
@@ -18,6 +18,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 #[derive(Clone)]
 pub struct DirectoryStore {
     disk: Arc<dyn Disk>,
+    dir: Arc<str>,
     made: Arc<AtomicU64>,
 }
 
@@ -27,54 +28,63 @@ impl DirectoryStore {
     /// # Errors
     /// Where the disk fails.
     pub fn open(dir: &DataDir) -> Result<DirectoryStore, DiskError> {
-        let disk = dir.disk();
-        if dir.is_writer() {
-            for name in disk.list(RUNS_DIR).or_disk_error(&*disk, RUNS_DIR, "can not be listed")? {
+        let (disk, is_writer, dir) = (dir.disk(), dir.is_writer(), dir.runs_dir());
+        if is_writer {
+            for name in disk.list(&dir).or_disk_error(&*disk, &dir, "can not be listed")? {
                 if name.starts_with(NEW_PREFIX) {
-                    let path = path(&name);
+                    let path = format!("{dir}/{name}");
                     disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
                 }
             }
         }
-        Ok(DirectoryStore { disk, made: Arc::new(AtomicU64::new(0)) })
+        Ok(DirectoryStore { disk, dir: dir.into(), made: Arc::new(AtomicU64::new(0)) })
     }
-}
 
-fn path(name: &str) -> String {
-    format!("{RUNS_DIR}/{name}")
+    fn path(&self, name: &str) -> String {
+        format!("{}/{name}", self.dir)
+    }
 }
 
 impl Store for DirectoryStore {
     fn create(&self, name: &str) -> io::Result<Box<dyn NewFile>> {
         assert!(!name.starts_with('.') && !name.contains('/'), "{name} is no name for a file of a checkpoint");
-        let new_path = path(&format!("{NEW_PREFIX}{}-{name}", self.made.fetch_add(1, Ordering::Relaxed)));
+        let new_path = self.path(&format!("{NEW_PREFIX}{}-{name}", self.made.fetch_add(1, Ordering::Relaxed)));
         let file = self.disk.create_new(&new_path).map_err(|cause| said(&*self.disk, &new_path, "made", cause))?;
         let (disk, buffer) = (Arc::clone(&self.disk), Vec::with_capacity(BUFFER_BYTES));
-        Ok(Box::new(Unnamed { disk, file, new_path, path: path(name), length: 0, buffer }))
+        Ok(Box::new(Unnamed {
+            disk,
+            file,
+            new_path,
+            dir: Arc::clone(&self.dir),
+            path: self.path(name),
+            length: 0,
+            buffer,
+        }))
     }
 
     fn map(&self, name: &str) -> io::Result<Arc<dyn Mapped>> {
-        let path = path(name);
+        let path = self.path(name);
         self.disk.map(&path).map_err(|cause| said(&*self.disk, &path, "mapped", cause))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = self.disk.list(RUNS_DIR).map_err(|cause| said(&*self.disk, RUNS_DIR, "listed", cause))?;
+        let mut names = self.disk.list(&self.dir).map_err(|cause| said(&*self.disk, &self.dir, "listed", cause))?;
         names.retain(|name| !name.starts_with('.'));
         Ok(names)
     }
 
     fn delete(&self, name: &str) -> io::Result<()> {
-        let path = path(name);
+        let path = self.path(name);
         self.disk.delete(&path).map_err(|cause| said(&*self.disk, &path, "deleted", cause))?;
         // A power cut must not bring back a manifest whose files, deleted after it, stay away.
-        self.disk.sync_dir(RUNS_DIR).map_err(|cause| said(&*self.disk, RUNS_DIR, "synced", cause))
+        self.disk.sync_dir(&self.dir).map_err(|cause| said(&*self.disk, &self.dir, "synced", cause))
     }
 }
 
 /// A file that has no name yet.
 struct Unnamed {
     disk: Arc<dyn Disk>,
+    dir: Arc<str>,
     file: Arc<dyn DiskFile>,
     new_path: String,
     path: String,
@@ -117,7 +127,7 @@ impl NewFile for Unnamed {
         self.file.sync_data().map_err(|cause| said(disk, &self.new_path, "synced", cause))?;
         disk.link(&self.new_path, &self.path).map_err(|cause| said(disk, &self.path, "made", cause))?;
         disk.delete(&self.new_path).map_err(|cause| said(disk, &self.new_path, "deleted", cause))?;
-        disk.sync_dir(RUNS_DIR).map_err(|cause| said(disk, RUNS_DIR, "synced", cause))
+        disk.sync_dir(&self.dir).map_err(|cause| said(disk, &self.dir, "synced", cause))
     }
 }
 

@@ -9,6 +9,7 @@ mod generate;
 mod logging;
 mod progress;
 mod query;
+mod rebuild;
 mod replay;
 mod replay_outputs;
 mod replay_table;
@@ -58,6 +59,8 @@ enum Command {
     Checkpoint(checkpoint::CheckpointCommand),
     /// Make everything again from a data directory's log: exit 3 where it is not what was answered
     Verify(verify::VerifyArgs),
+    /// Make everything anew from a data directory's log, by the settings that are given
+    Rebuild(rebuild::RebuildArgs),
     /// Check or show the settings
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -105,6 +108,7 @@ fn run(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Query(command) => query::run(global, command),
         Command::Checkpoint(command) => checkpoint::run(global, &command),
         Command::Verify(args) => verify::run(global, &args),
+        Command::Rebuild(args) => rebuild::run(global, &args),
         Command::Config(command) => config::run(global, &command),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         Command::Man => completions::man(Cli::command()),

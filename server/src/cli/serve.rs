@@ -17,7 +17,7 @@ use super::settings::{EngineArgs, RulesArgs, given};
 use super::{CliError, Global, logging};
 use crate::config::{Config, FlagSetting};
 use crate::lineage::Lineage;
-use crate::server::{self, Input, Ready, ServerSettings, StoreSettings};
+use crate::server::{self, Input, Pace, Ready, ServerSettings, StoreSettings};
 
 /// What to serve, and where.
 #[derive(Debug, Args)]
@@ -112,7 +112,7 @@ fn store_settings(config: &Config, dir: &Path) -> Result<StoreSettings, CliError
         dir: dir.to_owned(),
         new,
         log: config.log.clone(),
-        checkpoint_interval: config.checkpoint_interval,
+        pace: Pace { interval: config.checkpoint_interval, memory_budget: config.memory_budget },
         checkpoints_kept: config.checkpoints_kept,
     })
 }

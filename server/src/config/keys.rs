@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 34] = [
+pub(crate) const KEYS: [Key; 35] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -51,6 +51,11 @@ pub(crate) const KEYS: [Key; 34] = [
     key("store.commit_window", "2ms", "how long events gather before they are made durable together"),
     key("store.segment_bytes", "64MiB", "size of the log's files"),
     key("store.queue_bytes", "64MiB", "memory for events that wait for the disk"),
+    key(
+        "store.memory_budget",
+        "0",
+        "a target for the state's memory: what a checkpoint has written is held in its files; 0 holds all in memory",
+    ),
     key(
         "store.log_retention_age",
         "off",

@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) log: LogSettings,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoints_kept: usize,
+    /// Bytes of memory that the state should stay below; `None` holds all in memory.
+    pub(crate) memory_budget: Option<u64>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
@@ -117,6 +119,7 @@ impl TryFrom<&Layers> for Config {
             log: read.log()?,
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
             checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
+            memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),
             log_level: read.with("log.level", |text| Ok(text.to_string()))?,
             log_format: read.with("log.format", |text| match text {
                 "text" => Ok(LogFormat::Text),

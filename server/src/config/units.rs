@@ -17,9 +17,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// A whole number of bytes: `65536B`, `64KiB`, `512MiB`, `2GiB`.
+/// A whole number of bytes: `65536B`, `64KiB`, `512MiB`, `2GiB`, or `0`.
 pub(crate) fn size(text: &str) -> Result<usize, String> {
-    with_unit(text, &SIZE_UNITS)
+    let bytes = match text {
+        "0" => Some(0),
+        _ => with_unit(text, &SIZE_UNITS),
+    };
+    bytes
         .and_then(|bytes| usize::try_from(bytes).ok())
         .ok_or_else(|| format!("{text:?} is no size; write a whole number and a unit, as in 64KiB, 512MiB or 2GiB"))
 }
@@ -47,7 +51,7 @@ mod tests {
 
     #[test]
     fn sizes_need_a_unit() {
-        assert_eq!(size("512MiB"), Ok(512 << 20));
+        assert_eq!((size("512MiB"), size("0")), (Ok(512 << 20), Ok(0)));
         assert!(size("512").is_err() && size("512mb").is_err());
     }
 }

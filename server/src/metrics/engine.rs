@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use recount_dataflow::domain::ledger::Totals;
 use recount_dataflow::domain::validate::Reason;
-use recount_dataflow::read::Snapshot;
+use recount_dataflow::read::{ArrangementSize, Snapshot};
 
 use super::write::Writer;
 use crate::api::Shared;
@@ -25,6 +25,7 @@ impl Collector for EngineCollector {
         if let Ok(snapshot) = self.shared.reader.snapshot(None) {
             records(&mut writer, snapshot.totals())?;
             epochs(&mut writer, &snapshot)?;
+            state(&mut writer, &snapshot)?;
             let by_cause = self.shared.reader.corrections_by_cause();
             let by_cause = by_cause.iter().map(|(cause, &corrections)| ([("cause", cause.as_str())], corrections));
             writer.gauges("corrections", "Corrections that are kept, by cause", by_cause)?;
@@ -54,6 +55,16 @@ fn records(writer: &mut Writer<'_>, totals: &Totals) -> fmt::Result {
     writer.counter("conflicting_copies", "Copies of a click that differ in ad, user or price", conflicting)?;
     let unknown = totals.unknown_fields;
     writer.counter("unknown_fields", "Fields that no version of the contract names", unknown)
+}
+
+/// What is remembered, by arrangement.
+fn state(writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let sizes = snapshot.state_bytes();
+    let each = |of: fn(&ArrangementSize) -> u64| sizes.iter().map(move |size| ([("arrangement", size.name)], of(size)));
+    writer.gauges("state_records", "Records of the state", each(|size| size.records))?;
+    writer.gauges("state_bytes", "Bytes of the state, in memory or in files", each(|size| size.bytes))?;
+    writer.gauges("state_resident_bytes", "Bytes of the state in memory", each(|size| size.resident_bytes))?;
+    writer.gauges("state_runs", "Runs of the state", each(|size| size.runs))
 }
 
 /// How far the engine is, and how far behind the world.

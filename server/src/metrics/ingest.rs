@@ -10,7 +10,6 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use recount_connectors::log::{LogStats, SYNC_BUCKETS_US};
 
 use super::write::Writer;
 use crate::api::ingest::Ingest;
@@ -74,12 +73,6 @@ impl Collector for IngestCollector {
         writer.gauge("log_queue_bytes", "Bytes that wait for the disk", stats.queue_bytes)?;
         writer.gauge("log_bytes", "Bytes that the log holds", stats.partition_bytes.iter().sum())?;
         writer.gauge("log_segments", "Files that the log is in", stats.segments)?;
-        syncs(&mut writer, &stats)
+        writer.syncs("log_sync", "Syncs of the log", &stats.syncs)
     }
-}
-
-fn syncs(writer: &mut Writer<'_>, stats: &LogStats) -> fmt::Result {
-    let bounds = SYNC_BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::MAX]);
-    let buckets: Vec<(f64, u64)> = bounds.zip(stats.syncs.buckets).collect();
-    writer.histogram("log_sync", "Syncs of the log", stats.syncs.sum_us as f64 / 1e6, &buckets)
 }

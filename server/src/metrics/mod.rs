@@ -17,10 +17,9 @@ use prometheus_client::registry::Registry;
 use self::engine::EngineCollector;
 use self::ingest::IngestCollector;
 pub(crate) use self::ingest::IngestMetrics;
-use self::store::StoreCollector;
+pub(crate) use self::store::StoreCollector;
 use crate::api::Shared;
 use crate::api::ingest::Ingest;
-use crate::store::CheckpointStats;
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -39,9 +38,9 @@ impl Metrics {
         Metrics { registry }
     }
 
-    /// Adds a data directory's checkpoints, and how many of them could not be used at the start.
-    pub(crate) fn with_checkpoints(mut self, checkpoints: Arc<CheckpointStats>, damaged: usize) -> Metrics {
-        self.registry.register_collector(Box::new(StoreCollector { checkpoints, damaged }));
+    /// Adds what a data directory tells of itself.
+    pub(crate) fn with_store(mut self, store: StoreCollector) -> Metrics {
+        self.registry.register_collector(Box::new(store));
         self
     }
 

@@ -1,4 +1,4 @@
-//! What is told of the data directory's checkpoints.
+//! What is told of the data directory: its checkpoints and bindings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
+use recount_connectors::log::SyncTimes;
+
 use super::write::{Label, Writer};
 use crate::store::CheckpointStats;
 
@@ -14,10 +16,12 @@ use crate::store::CheckpointStats;
 const ALONE: [Label<'static>; 0] = [];
 
 /// Reads the numbers when it is asked.
-pub(super) struct StoreCollector {
-    pub(super) checkpoints: Arc<CheckpointStats>,
+pub(crate) struct StoreCollector {
+    pub(crate) checkpoints: Arc<CheckpointStats>,
     /// Checkpoints that could not be used at the start.
-    pub(super) damaged: usize,
+    pub(crate) damaged: usize,
+    /// How long syncs of bindings took.
+    pub(crate) binding_syncs: Box<dyn Fn() -> SyncTimes + Send + Sync>,
 }
 
 impl fmt::Debug for StoreCollector {
@@ -35,6 +39,7 @@ impl Collector for StoreCollector {
         writer.counter("checkpoint_failures", "Checkpoints that could not be written, for want of room", failed)?;
         let damaged = self.damaged as u64;
         writer.gauge("checkpoints_damaged", "Checkpoints that could not be used when the service started", damaged)?;
+        writer.syncs("binding_sync", "Syncs of what is bound to epochs", &(self.binding_syncs)())?;
         let last = *stats.last.lock().expect("nothing panics while it holds the last checkpoint");
         let Some(last) = last else { return Ok(()) };
         writer.gauge("checkpoint_epoch", "The epoch of the last checkpoint", last.written.epoch)?;

@@ -7,6 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
+use recount_connectors::log::{SYNC_BUCKETS_US, SyncTimes};
 
 /// A label: its name and its value.
 pub(super) type Label<'a> = (&'static str, &'a str);
@@ -75,11 +76,13 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// A distribution that was counted elsewhere: pairs of an upper bound and how many it alone holds.
-    pub(super) fn histogram(&mut self, name: &str, help: &str, sum: f64, buckets: &[(f64, u64)]) -> fmt::Result {
+    /// How long syncs took.
+    pub(super) fn syncs(&mut self, name: &str, help: &str, times: &SyncTimes) -> fmt::Result {
+        let bounds = SYNC_BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::MAX]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets).collect();
+        let sum = times.sum_us as f64 / 1e6;
         let unit = Some(&Unit::Seconds);
         let mut encoder = self.encoder.encode_descriptor(name, help, unit, MetricType::Histogram)?;
-        let count = buckets.iter().map(|(_, count)| count).sum();
-        encoder.encode_histogram::<NoLabelSet>(sum, count, buckets, None)
+        encoder.encode_histogram::<NoLabelSet>(sum, times.count, &buckets, None)
     }
 }

@@ -15,6 +15,19 @@ use tokio::sync::oneshot;
 
 use super::StoreError;
 
+/// How often the state's memory is looked at, where it has a budget.
+const MEMORY_STEP: Duration = Duration::from_millis(200);
+
+/// When checkpoints are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Time between two.
+    pub interval: Duration,
+    /// Bytes of memory that the state should stay below: files hold what is written, and half of the budget in memory is reason
+    /// enough to write. `None` holds all in memory.
+    pub memory_budget: Option<u64>,
+}
+
 /// What came of a checkpoint that somebody asked for: `None` where the newest holds the state already.
 type Outcome = Result<Option<Written>, String>;
 
@@ -68,22 +81,25 @@ pub(crate) struct Checkpointing {
 }
 
 impl Checkpointing {
-    /// Starts the thread, which writes a checkpoint every `interval` where there is anything new.
+    /// Starts the thread, which writes a checkpoint where there is anything new and `pace` says so.
     ///
     /// # Errors
     /// Where the thread can not be started.
     pub(crate) fn start(
-        checkpointer: Checkpointer,
+        mut checkpointer: Checkpointer,
         dir: Arc<DataDir>,
         log: Arc<Log>,
-        interval: Duration,
+        pace: Pace,
     ) -> io::Result<Checkpointing> {
         let (commands, told) = mpsc::channel();
         let (failed, failure) = oneshot::channel();
         let stats = Arc::new(CheckpointStats::default());
-        let mut worker = Worker { checkpointer, dir, log, stats: stats.clone() };
+        if pace.memory_budget.is_some() {
+            checkpointer.release_memory();
+        }
+        let mut worker = Worker { checkpointer, dir, log, pace, stats: stats.clone() };
         let thread = thread::Builder::new().name("checkpoints".into()).spawn(move || {
-            if let Err(error) = worker.run(&told, interval) {
+            if let Err(error) = worker.run(&told) {
                 // At shutdown nobody listens any more.
                 let _ = failed.send(error);
             }
@@ -124,15 +140,16 @@ struct Worker {
     checkpointer: Checkpointer,
     dir: Arc<DataDir>,
     log: Arc<Log>,
+    pace: Pace,
     stats: Arc<CheckpointStats>,
 }
 
 impl Worker {
-    fn run(&mut self, told: &mpsc::Receiver<Command>, interval: Duration) -> Result<(), StoreError> {
-        let mut due = Instant::now() + interval;
+    fn run(&mut self, told: &mpsc::Receiver<Command>) -> Result<(), StoreError> {
+        // Where the disk is full, memory is no reason to ask it again all the time.
+        let mut heeds_memory = true;
         loop {
-            let command = told.recv_timeout(due.saturating_duration_since(Instant::now()));
-            due = Instant::now() + interval;
+            let command = self.wait(told, heeds_memory);
             let outcome = self.write();
             let said = outcome.as_ref().map(Option::clone).map_err(ToString::to_string);
             match command {
@@ -143,12 +160,31 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return outcome.map(|_| ()),
             }
+            heeds_memory = outcome.is_ok();
             match outcome {
                 Err(StoreError::Checkpoint(error)) if error.is_retryable() => {
                     self.stats.failed.fetch_add(1, Ordering::Relaxed);
                     tracing::error!(%error, "a checkpoint could not be written; it is tried again, and nothing is lost");
                 }
                 outcome => outcome.map(|_| ())?,
+            }
+        }
+    }
+
+    /// Waits until a checkpoint is to be written: somebody asks for one, it is time, or the state takes too much memory.
+    fn wait(&self, told: &mpsc::Receiver<Command>, heeds_memory: bool) -> Result<Command, RecvTimeoutError> {
+        let due = Instant::now() + self.pace.interval;
+        let budget = self.pace.memory_budget.filter(|_| heeds_memory);
+        loop {
+            let left = due.saturating_duration_since(Instant::now());
+            let step = if budget.is_some() { left.min(MEMORY_STEP) } else { left };
+            match told.recv_timeout(step) {
+                Err(RecvTimeoutError::Timeout) if Instant::now() < due => {
+                    if budget.is_some_and(|budget| budget / 2 < self.checkpointer.resident_bytes()) {
+                        return Err(RecvTimeoutError::Timeout);
+                    }
+                }
+                told => return told,
             }
         }
     }

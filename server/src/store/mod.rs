@@ -1,6 +1,7 @@
 //! The data directory in operation: what is opened, in which order, and how it fails.
 
 mod checkpoints;
+pub(crate) mod rebuild;
 pub(crate) mod verify;
 
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use recount_dataflow::domain::rules::Rules;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
 use crate::lineage::Lineage;
 
@@ -35,8 +37,8 @@ pub struct StoreSettings {
     pub new: NewStore,
     /// The log's settings.
     pub log: LogSettings,
-    /// Time between two checkpoints.
-    pub checkpoint_interval: Duration,
+    /// When checkpoints are written.
+    pub pace: Pace,
     /// Checkpoints that are kept, at least 2.
     pub checkpoints_kept: usize,
 }
@@ -120,7 +122,7 @@ impl Store {
 
     /// The identity of the store's epochs and positions.
     pub(crate) fn lineage(&self) -> Lineage {
-        Lineage::new(self.dir.store_id().to_le_bytes())
+        Lineage::of_store(self.dir.store_id(), self.dir.generation())
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
+use recount_proto::v1::admin_service_client::AdminServiceClient;
 use recount_proto::v1::counts_service_client::CountsServiceClient;
 use recount_proto::v1::ingest_service_client::IngestServiceClient;
 use recount_proto::v1::read_at::At;
@@ -81,8 +82,46 @@ impl Daemon {
         self.rows(ad_id, token).await.iter().map(|row| row.metrics.unwrap().received).sum()
     }
 
+    /// The rows of `ad0` to `ad6` around noon, at an epoch.
+    pub async fn rows_at(&mut self, epoch: u64) -> Vec<wire::CountRow> {
+        let request = wire::GetCountsRequest {
+            ad_ids: (0..7).map(|n| format!("ad{n}")).collect(),
+            start_ms: NOON_MS - 1_000 * MINUTE_MS,
+            end_ms: NOON_MS + 1_000 * MINUTE_MS,
+            granularity: Granularity::Minute.into(),
+            read: Some(ReadAt { at: Some(At::AsOf(epoch)) }),
+            ..Default::default()
+        };
+        self.counts.get_counts(request).await.unwrap().into_inner().rows
+    }
+
+    /// The same at the newest epoch.
+    pub async fn newest_rows(&mut self) -> Vec<wire::CountRow> {
+        let epoch = self.status().await.snapshot.unwrap().as_of;
+        self.rows_at(epoch).await
+    }
+
+    /// Writes a checkpoint.
+    pub async fn checkpoint(&self) -> wire::CheckpointResponse {
+        let mut admin = AdminServiceClient::connect(format!("http://{}", self.grpc)).await.unwrap();
+        admin.checkpoint(wire::CheckpointRequest {}).await.unwrap().into_inner()
+    }
+
     pub async fn status(&mut self) -> wire::GetStatusResponse {
         self.counts.get_status(wire::GetStatusRequest {}).await.unwrap().into_inner()
+    }
+
+    /// What `/metrics` says at one moment, each over all labels; 0 where it says nothing.
+    pub async fn metrics<const N: usize>(&self, names: [&str; N]) -> [f64; N] {
+        let answer = self.http.get("/metrics").await;
+        names.map(|name| {
+            let values = answer.text().lines().filter_map(|line| {
+                let (series, value) = line.split_once(' ')?;
+                let family = series.split('{').next()?;
+                (family.strip_prefix("recount_") == Some(name)).then(|| value.parse::<f64>().unwrap())
+            });
+            values.sum()
+        })
     }
 
     pub fn signal(&self, name: &str) {
@@ -132,6 +171,21 @@ async fn ended(child: &mut Child) -> (Option<i32>, String) {
     }
     child.kill().unwrap();
     panic!("the daemon did not end: {}", rest(child.stderr.take()));
+}
+
+/// Runs a command over a data directory: its exit code, and what it wrote to standard output and standard error.
+pub fn recount(args: &[&str], dir: &Path) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_recount")).args(args).arg("--data-dir").arg(dir).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// The files of the checkpoints, oldest first.
+pub fn manifests(dir: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut manifests: Vec<_> = files.filter(|path| path.extension().is_some_and(|ext| ext == "manifest")).collect();
+    manifests.sort();
+    manifests
 }
 
 pub fn signal(pid: u32, name: &str) {

@@ -49,7 +49,7 @@ pub enum FileKind {
 
 impl FileKind {
     fn of(path: &str) -> FileKind {
-        match path.split('/').next().unwrap_or_default() {
+        match path.split(['/', '-']).next().unwrap_or_default() {
             "LOCK" => FileKind::Lock,
             "writers" => FileKind::Writer,
             "log" => FileKind::Log,
