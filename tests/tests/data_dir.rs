@@ -315,11 +315,11 @@ fn a_generation_is_the_stores_wholly_or_not_at_all() {
                 let finished = rebuild(&disk).unwrap_or(false);
                 let disk = disk.restart(loss);
                 let new = DataDir::read_only(Arc::new(disk.clone())).unwrap().rules() == rules;
-                assert!(new || !finished, "{fault:?}");
+                assert!(new || !finished, "change {change}, {loss:?}");
                 let given = if new { rules } else { Rules::default() };
                 let dir = DataDir::open(Arc::new(disk.clone()), &NEW_STORE, given).unwrap();
                 let held = DirectoryStore::open(&dir).unwrap().list().unwrap();
-                assert_eq!(held, [if new { "new" } else { "old" }], "{fault:?}");
+                assert_eq!(held, [if new { "new" } else { "old" }], "change {change}, {loss:?}");
                 drop(dir);
                 assert!(rebuild(&disk).unwrap(), "a second one completes it");
             }
