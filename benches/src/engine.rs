@@ -19,7 +19,7 @@ use crate::outcome::Outcome;
 const RUN_MAX: Duration = Duration::from_secs(3_600);
 
 /// After so long without work, workers have come to rest.
-const REST: Duration = Duration::from_millis(500);
+const REST: Duration = Duration::from_millis(2_500);
 
 /// Counts a file of facts with `workers` threads, an epoch every `epoch_records`. `preload` reads all input before the clock
 /// starts; without it the memory held at the end is that of the engine's newest state alone.

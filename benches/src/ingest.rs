@@ -19,10 +19,12 @@ use tokio::time::{MissedTickBehavior, interval};
 use tonic::transport::Channel;
 
 use crate::Args;
-use crate::measure::{cpu_seconds, millis, percentile};
+use crate::measure::{cpu_seconds, millis, percentile, touch_memory};
 use crate::program::{Background, ready, recount};
 use crate::table::Table;
 
+/// What the service uses at most, in bytes an event.
+const RUN_BYTES_AN_EVENT: usize = 1_024;
 /// Streams that one client keeps busy.
 const STREAMS: usize = 4;
 /// Events of a request where the most is asked for.
@@ -44,6 +46,8 @@ const READ_EVERY: usize = 5;
 pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Error>> {
     let events = events(args)?;
     let dir = args.dir.join("store");
+    // As before every other measurement: a host may hand memory out slowly the first time.
+    touch_memory(events.len() * RUN_BYTES_AN_EVENT);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let service = Service::start(&dir, "100ms").await?;

@@ -19,6 +19,10 @@ use crate::trace::block::release_free;
 /// How long a worker with nothing to do sleeps at most; whoever gives it work wakes it.
 const PARK: Duration = Duration::from_millis(100);
 
+/// A worker that had nothing to do for so many such sleeps has come to rest. A shorter pause is a wait for another worker, which
+/// would have to do without the memory that resting gives back.
+const RESTING_PARKS: u32 = 10;
+
 /// One worker's share of an epoch.
 pub(crate) struct Share {
     /// The epoch.
@@ -71,12 +75,12 @@ pub(crate) fn run<H: Host>(
     let mut input = worker.dataflow(|scope| graph::build(scope, start, &context, publisher));
     input.advance_to(next);
     host.register(worker.index(), std::thread::current());
-    let mut resting = false;
+    let mut idle_parks = 0;
     loop {
         context.leave.set(host.leave());
         match shares.try_recv() {
             Ok(share) => {
-                resting = false;
+                idle_parks = 0;
                 context.bindings.borrow_mut().insert(share.epoch, share.bound);
                 for facts in share.facts {
                     input.send_batch(&mut Packet(facts));
@@ -87,8 +91,8 @@ pub(crate) fn run<H: Host>(
             Err(TryRecvError::Empty) => {
                 let parked = Instant::now();
                 worker.step_or_park(Some(PARK));
-                if !resting && PARK <= parked.elapsed() {
-                    resting = true;
+                idle_parks = if PARK <= parked.elapsed() { idle_parks + 1 } else { 0 };
+                if idle_parks == RESTING_PARKS {
                     release_free();
                 }
             }
