@@ -2,8 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-// Files are not read here.
-#[allow(dead_code)]
+#[expect(dead_code, reason = "half of it is for reading files")]
 mod support;
 
 use std::path::Path;
