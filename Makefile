@@ -13,7 +13,7 @@ demo:
 
 # Every test, at the sizes that fit a coffee break.
 test:
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --features recount-server/kafka
 
 # What the project is measured by, as one table. `make bench ARGS="engine --large"` runs a part.
 bench:
@@ -31,7 +31,7 @@ fuzz:
 # Formatting, lints and the dependencies' licences and sources; anything found is an error.
 lint:
 	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features recount-server/kafka -- --deny warnings
 	.ci/deny check bans licenses sources
 
 format:
