@@ -123,8 +123,8 @@ fn between<R, W: Ord>(records: &[R], window: impl Fn(&R) -> W, range: Range<W>) 
 fn sum_into(rows: &mut Vec<(u32, Metrics)>, slices: &[&[CountRecord]], range: Range<u32>, as_of: u64, per: u32) {
     for records in slices {
         let inside = between(records, |record| record.window, range.clone());
-        let visible = inside.iter().filter(|record| record.epoch <= as_of);
-        rows.extend(visible.map(|record| (record.window / per, record.metrics.widen())));
+        let visible = inside.iter().filter(|record| record.epoch() <= as_of);
+        rows.extend(visible.map(|record| (record.window / per, record.metrics())));
     }
 }
 

@@ -102,7 +102,7 @@ impl Snapshot {
         for (number, delta) in self.complete.deltas.iter().enumerate() {
             let per = self.shared.windows.base.per(granularity);
             let base = delta.base.iter().flat_map(|run| run.iter());
-            let rows = base.map(|record| (record.key(), record.window / per, record.metrics.widen()));
+            let rows = base.map(|record| (record.key(), record.window / per, record.metrics()));
             let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
             let of_size = overlaps.filter(|record| record.window.granularity() == granularity).map(|record| {
                 let users = Metrics { unique_users: -record.users, ..Metrics::default() };
