@@ -77,7 +77,7 @@ impl Changes<'_> {
                 );
                 let revision = known.last_correction(window, epoch).map_or(0, |last| last.revision) + 1;
                 let state = WindowState::of(granularity, granularity.start_ms(change.window), bound.watermark_after);
-                let correction = CorrectionRecord::new(ad, window, epoch, old, new);
+                let correction = CorrectionRecord::new(ad, window, epoch, old, change.metrics);
                 corrections.push(correction.with(revision, change.causes, state, bound.wall_ms));
             }
         }
