@@ -12,8 +12,8 @@ use crate::disk::{Disk, OrDiskError as _};
 pub(super) const STORE_FILE: &str = "store.json";
 /// What it is called until it is whole.
 const NEW_STORE_FILE: &str = "store.json.new";
-/// The format of everything in the directory.
-pub const FORMAT: u64 = 1;
+/// The format of everything in the directory that a new store gets.
+pub const FORMAT: u64 = 2;
 /// Partitions are named with four digits.
 const PARTITIONS_MAX: u16 = 4_096;
 

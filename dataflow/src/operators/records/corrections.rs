@@ -11,7 +11,7 @@ use crate::domain::window::WindowState;
 use crate::trace::record::rank;
 use crate::trace::{Horizon, Record};
 
-use super::{PackedMetrics, WindowCode};
+use super::{PackedMetrics, WindowCode, older};
 
 /// One correction. Epochs are kept apart for as long as the row lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -54,6 +54,11 @@ impl CorrectionRecord {
         CorrectionRecord { revision, causes: causes.bits().into(), is_final, wall_ms, ..self }
     }
 
+    /// The same with all that [`with`](CorrectionRecord::with) once said of it.
+    pub(super) fn as_it_was(self, revision: u32, causes: u16, is_final: u16, wall_ms: i64) -> Self {
+        CorrectionRecord { revision, causes, is_final, wall_ms, ..self }
+    }
+
     /// The state that the epoch left its window in.
     pub(crate) fn state(&self) -> WindowState {
         if self.is_final == 0 { WindowState::Closed } else { WindowState::Final }
@@ -78,6 +83,10 @@ impl CorrectionRecord {
 impl Record for CorrectionRecord {
     const SCHEMA: u16 = 10;
     const FOLDS: bool = false;
+
+    fn from_older(schema: u16, records: &[u8]) -> Option<Vec<Self>> {
+        older::corrections(schema, records)
+    }
 
     // Windows of several sizes have no common measure: each is looked at.
     fn age(&self) -> i64 {

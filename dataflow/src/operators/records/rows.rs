@@ -10,6 +10,8 @@ use crate::domain::metrics::Metrics;
 use crate::trace::record::rank;
 use crate::trace::{Horizon, Record};
 
+use super::older;
+
 /// Changes of the six kept metrics of a row in one epoch, on the way. A sum that would not fit travels as two updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -271,6 +273,10 @@ impl Record for CountRecord {
     const FOLDS: bool = true;
     /// Whoever asks for an ad knows that it has rows, and they lie in most runs.
     const FILTERED: bool = false;
+
+    fn from_older(schema: u16, records: &[u8]) -> Option<Vec<Self>> {
+        older::counts(schema, records)
+    }
 
     fn age(&self) -> i64 {
         self.window.into()
