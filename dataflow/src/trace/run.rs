@@ -49,7 +49,7 @@ impl<R: Record> Run<R> {
                 Err(cause @ LayoutError::Schema(..)) => {
                     let skipped = if number == 0 { std::mem::take(&mut skip_left) } else { 0 };
                     let anew = older_records(&**file, *place, skipped).ok_or((*place, cause))?;
-                    loaded.extend(Run::from_slice(&anew).into_iter().flat_map(|run| run.chunks));
+                    loaded.extend(Run::from_slice(&anew).into_iter().flat_map(|run| run.chunks.to_vec()));
                 }
                 Err(cause) => return Err((*place, cause)),
             }
