@@ -13,6 +13,7 @@ use hashbrown::hash_table::Entry;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::retention::Retention;
 use crate::intake::AdName;
+use crate::read::ArrangementSize;
 
 /// Parts of the dictionary, so that a reader waits for a part at most.
 const SHARDS: usize = 64;
@@ -183,6 +184,18 @@ impl Dictionary {
             key_a.cmp(key_b).then_with(|| names[*a].0.as_bytes().cmp(names[*b].0.as_bytes()))
         });
         keyed.into_iter().map(|(_, place)| names[place].clone()).collect()
+    }
+
+    /// How many names there are, and what they take.
+    pub(crate) fn size(&self) -> ArrangementSize {
+        let (mut records, mut bytes) = (0, 0);
+        for shard in &self.shards {
+            let shard = self.read(shard);
+            let names: usize = shard.iter().map(|named| named.name.len()).sum();
+            records += shard.len() as u64;
+            bytes += (shard.capacity() * size_of::<Named>() + names) as u64;
+        }
+        ArrangementSize { name: "names", records, bytes, resident_bytes: bytes, runs: 0 }
     }
 
     fn read<'a>(&self, shard: &'a RwLock<HashTable<Named>>) -> RwLockReadGuard<'a, HashTable<Named>> {
