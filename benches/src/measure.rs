@@ -11,6 +11,13 @@ pub(crate) fn resident_bytes() -> u64 {
     pages.parse::<u64>().expect("it is a number of pages") * PAGE_BYTES
 }
 
+/// The bytes of memory that this process holds now beside what it maps from files.
+pub(crate) fn anonymous_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc/self/status");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux tells it since 4.5");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("it is a number") << 10
+}
+
 /// The most memory, in bytes, that a process has held so far; `None` once it is gone.
 pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
