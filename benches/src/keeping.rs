@@ -26,10 +26,10 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Keep {
     /// An empty directory.
-    #[arg(long)]
+    #[arg(long, required = false)]
     pub(crate) store: PathBuf,
     /// Time between two checkpoints, in ms.
-    #[arg(long)]
+    #[arg(long, required = false, requires = "store")]
     pub(crate) interval_ms: u64,
     /// The budget of the state's memory, in bytes.
     #[arg(long)]

@@ -28,6 +28,8 @@ const VERDICTS: usize = 500;
 const EPOCHS: &str = "100ms";
 const SHORT_EPOCHS: &str = "1ms";
 const MINUTE_MS: i64 = 60_000;
+/// The workload has its last verdicts a day after its last click.
+const VERDICT_AFTER_MS: i64 = 3 * 24 * 60 * MINUTE_MS;
 
 /// Fills a directory through the real service, in stages.
 ///
@@ -71,14 +73,14 @@ impl Filled<'_> {
         let service = self.again(EPOCHS).await?;
         let (killed, snapshot) = (service.ready_after, service.status().await?.snapshot.unwrap_or_default());
         let epochs = snapshot.upper - snapshot.since - 1;
-        service.stop()?;
+        service.stop().await?;
         let service = self.again(EPOCHS).await?;
         let label = format!("{:.1} M records: ready after a clean stop", self.records as f64 / 1e6);
         let asked = if part == 1 { "2 s" } else { "" };
         table.row(label, format!("{:.2} s", service.ready_after.as_secs_f64()), asked);
         let label = format!("  after a kill amid full load, with {epochs} epochs since the checkpoint");
         table.row(label, format!("{:.2} s", killed.as_secs_f64()), "");
-        service.stop()?;
+        service.stop().await?;
         if part == VERDICTS_AT {
             self.verdicts(events, table).await?;
         }
@@ -121,7 +123,7 @@ impl Filled<'_> {
         let found = |ms: &mut Vec<f64>| format!("{:.1} / {:.1} ms", percentile(ms, 0.5), percentile(ms, 0.99));
         table.row(format!("{label}: acknowledged to read, p50 / p99"), found(&mut from_ack_ms), "1.6 ms");
         table.row("  from sending it to the answer that has it", found(&mut from_send_ms), "");
-        service.stop()
+        service.stop().await
     }
 
     /// Starts the service with no checkpoint at all, and returns how many seconds it took.
@@ -136,12 +138,12 @@ impl Filled<'_> {
     }
 }
 
-/// A verdict about a click, decided a minute after it.
+/// A verdict about a click, decided after every other about it.
 fn reject(click: &Click) -> Bytes {
     let verdict = Verdict {
         click_id: click.click_id.clone(),
         decision: verdict::Decision::Invalid.into(),
-        timestamp_ms: click.timestamp_ms + MINUTE_MS,
+        timestamp_ms: click.timestamp_ms + VERDICT_AFTER_MS,
         ..Verdict::default()
     };
     Event { body: Some(Body::Verdict(verdict)) }.encode_to_vec().into()

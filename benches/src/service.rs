@@ -77,11 +77,15 @@ impl Service {
     }
 
     /// Ends it as a person does, and waits for its end.
-    pub(crate) fn stop(mut self) -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn stop(mut self) -> Result<(), Box<dyn Error>> {
         Command::new("kill").arg(self.process.0.id().to_string()).status()?;
-        match self.process.0.wait()? {
-            status if status.success() => Ok(()),
-            status => Err(format!("the service ended with {status}").into()),
+        loop {
+            match self.process.0.try_wait()? {
+                // The connection ends meanwhile: the service waits for that.
+                None => tokio::time::sleep(Duration::from_millis(10)).await,
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => return Err(format!("the service ended with {status}").into()),
+            }
         }
     }
 

@@ -83,20 +83,18 @@ impl MemoryBudget {
     /// Waits while more is in memory than may be, until the next checkpoint is written; the next epoch lets go of what that holds.
     /// Returns whether it waited.
     pub fn hold(&self, is_stopped: impl Fn() -> bool) -> bool {
-        let began = Instant::now();
         let count = self.lock().count;
         let mut waited = false;
         while !is_stopped() && self.is_over() {
             waited = true;
+            let began = Instant::now();
             let stays = |written: &mut Written| written.count == count;
             let waiting = self.changed.wait_timeout_while(self.lock(), LOOK, stays);
             let (written, _) = waiting.unwrap_or_else(|poisoned| poisoned.into_inner());
+            self.held_us.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
             if written.count != count {
                 break;
             }
-        }
-        if waited {
-            self.held_us.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
         }
         waited
     }

@@ -1,6 +1,7 @@
 //! The data directory in operation: what is opened, in which order, and how it fails.
 
 mod checkpoints;
+mod memory;
 pub(crate) mod rebuild;
 pub(crate) mod verify;
 
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
+pub(crate) use self::memory::Brake;
 use crate::lineage::Lineage;
 
 /// How long to wait for room on a full disk before a binding is tried again.
