@@ -10,7 +10,7 @@ use crate::Args;
 use crate::engine::{self, Shape};
 use crate::facts::FactFile;
 use crate::keeping::{Keep, Kept};
-use crate::measure::{median, touch_memory};
+use crate::measure::{cpu_seconds_apart, median, touch_memory};
 use crate::outcome::Outcome;
 use crate::table::Table;
 use crate::workload::prepare;
@@ -62,7 +62,11 @@ impl KeptRun {
         let bytes = file.records()? as usize * RUN_BYTES_A_RECORD;
         touch_memory(bytes.min(TOUCH_BYTES_MAX));
         let KeptRun { workers, preload, keep, .. } = self;
+        let before = cpu_seconds_apart(std::process::id());
         let (outcome, kept) = engine::run_kept(&file, &Shape { workers, epoch_records: EPOCH_RECORDS, preload, keep })?;
+        let [user, system] = cpu_seconds_apart(std::process::id());
+        let (user, system) = (user - before[0], system - before[1]);
+        eprintln!("{:.1} s, {user:.1} s of processor and {system:.1} s in the system for it", outcome.seconds);
         Ok(KeptOutcome { outcome, kept })
     }
 

@@ -27,11 +27,17 @@ pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
 
 /// The processor time, in seconds, that a process has taken so far.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    cpu_seconds_apart(pid).iter().sum()
+}
+
+/// The same, of the program and of the system for it: where memory is handed out slowly, that is the larger part.
+pub(crate) fn cpu_seconds_apart(pid: u32) -> [f64; 2] {
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
     // The second field is a name in parentheses and may hold blanks; user and system ticks are the 14th and the 15th.
-    let fields = stat.rsplit(')').next().expect("there is a name").split_whitespace().skip(11).take(2);
-    fields.map(|ticks| ticks.parse::<f64>().expect("ticks are a number")).sum::<f64>() / TICKS_PER_SECOND
+    let mut fields = stat.rsplit(')').next().expect("there is a name").split_whitespace().skip(11);
+    let mut next = || fields.next().and_then(|ticks| ticks.parse::<f64>().ok()).expect("ticks are a number");
+    [next(), next()].map(|ticks| ticks / TICKS_PER_SECOND)
 }
 
 /// Touches as much memory as a run will use, and frees it: a host that hands memory out lazily would have every run pay for

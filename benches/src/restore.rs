@@ -41,7 +41,6 @@ pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Erro
     if dir.exists() {
         fs::remove_dir_all(&dir)?;
     }
-    touch_memory(events.len() * RUN_BYTES_AN_EVENT);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seconds = runtime.block_on(async {
         let mut store = Filled { dir: &dir, records: 0 };
@@ -67,6 +66,7 @@ struct Filled<'a> {
 impl Filled<'_> {
     /// Adds events up to all of `events`, and starts the service again, killed and stopped.
     async fn stage(&mut self, events: &[Bytes], part: usize, table: &mut Table) -> Result<(), Box<dyn Error>> {
+        touch_memory(events.len() * RUN_BYTES_AN_EVENT / 2);
         let service = Service::start(self.dir, EPOCHS).await?;
         self.records += service.flat_out(&events[self.records as usize..], self.records).await?.accepted;
         service.kill();

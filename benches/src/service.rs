@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 
-use crate::measure::cpu_seconds;
+use crate::measure::cpu_seconds_apart;
 use crate::program::{Background, ready, recount};
 
 /// What the service uses at most, in bytes an event.
@@ -102,7 +102,7 @@ impl Service {
     pub(crate) async fn flat_out(&self, events: &[Bytes], before: u64) -> Result<FlatOut, Box<dyn Error>> {
         let requests: Vec<Vec<Bytes>> = events.chunks(LARGE).map(<[Bytes]>::to_vec).collect();
         let share = requests.len().div_ceil(STREAMS);
-        let (clock, cpu) = (Instant::now(), cpu_seconds(self.process.0.id()));
+        let (clock, cpu) = (Instant::now(), cpu_seconds_apart(self.process.0.id()));
         let mut streams = JoinSet::new();
         for share in requests.chunks(share) {
             streams.spawn(append_all(self.ingest.clone(), share.to_vec()));
@@ -116,10 +116,11 @@ impl Service {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let readable_after = clock.elapsed();
-        let cpu = cpu_seconds(self.process.0.id()) - cpu;
+        let [user, system] = cpu_seconds_apart(self.process.0.id());
+        let (user, system) = (user - cpu[0], system - cpu[1]);
         eprintln!(
-            "{accepted} of {} events: acknowledged in {acknowledged:.1} s, readable in {:.1} s, {cpu:.1} s of processor in the \
-             service",
+            "{accepted} of {} events: acknowledged in {acknowledged:.1} s, readable in {:.1} s, {user:.1} s of processor in the \
+             service and {system:.1} s in the system for it",
             events.len(),
             readable_after.as_secs_f64()
         );

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::read::Reader;
 
-/// How often the state is looked at.
+/// How often the state is looked at: after so long, or so many records.
 const LOOK: Duration = Duration::from_millis(50);
+const LOOK_RECORDS: u64 = 50_000;
 
 /// A bound on the memory of one engine's state; shared by what feeds it and what writes its checkpoints.
 pub struct MemoryBudget {
@@ -27,8 +28,8 @@ pub struct MemoryBudget {
 struct Written {
     /// How many were written since the start, or found to have nothing to write.
     count: u64,
-    /// When the state was looked at last.
-    looked: Option<Instant>,
+    /// When the state was looked at last, and how many records had come in.
+    looked: Option<(Instant, u64)>,
 }
 
 /// The memory that a state takes.
@@ -71,11 +72,12 @@ impl MemoryBudget {
     /// says no. Where it says yes, close the open epoch and let the engine complete it, so that workers let go of what files hold,
     /// and [`hold`](MemoryBudget::hold).
     pub fn is_due(&self) -> bool {
+        let records = self.reader.hold_newest().complete.totals.records_in;
         let mut written = self.lock();
-        if written.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+        if written.looked.is_some_and(|(looked, had)| looked.elapsed() < LOOK && records < had + LOOK_RECORDS) {
             return false;
         }
-        written.looked = Some(Instant::now());
+        written.looked = Some((Instant::now(), records));
         drop(written);
         self.is_over()
     }

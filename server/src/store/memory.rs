@@ -60,7 +60,7 @@ mod tests {
     use crate::feed::Feed;
     use crate::store::{Checkpointing, Pace, Store, StoreSettings};
 
-    const APPENDS: u64 = 60;
+    const APPENDS: u64 = 300;
     const RECORDS: u64 = 1_000;
 
     /// Files that can not be made before somebody opens the gate.
@@ -104,7 +104,8 @@ mod tests {
             pace,
             checkpoints_kept: 2,
         };
-        let engine_settings = Settings { history: History::newest_only(), ..Settings::default() };
+        let engine_settings =
+            Settings { history: History::newest_only(), epoch_records: 10_000, ..Settings::default() };
         let store = Store::open(&settings, engine_settings.rules, Arc::new(AtomicBool::new(false))).unwrap();
         let Store { dir, log, checkpoint, recorded, bindings, source, files, .. } = store;
         for number in 0..APPENDS {
