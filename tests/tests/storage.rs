@@ -140,7 +140,8 @@ fn a_start_that_is_refused_leaves_no_new_files() {
         case(manifests().next().unwrap_or("runs/none.manifest"), "flipped", &|disk| {
             manifests().for_each(|path| disk.damage(path, |bytes| bytes[20] ^= 1));
         });
-        for (path, length) in &all {
+        // A fence that is gone has its number taken again, and that is met when the first file of that number is made.
+        for (path, length) in all.iter().filter(|(path, _)| kind(path) != "writers") {
             case(path, "deleted", &|disk| disk.delete(path).unwrap());
             case(path, "emptied", &|disk| disk.damage(path, Vec::clear));
             // What is in the middle of the log is read when the engine reads it.

@@ -138,10 +138,13 @@ fn begin(disk: &dyn Disk, dir: &str, file: FileName, fence: &Fence) -> Result<(S
     let made = disk.create_new(&path).or_disk_error(disk, &path, "can not be made")?;
     let synced = disk.sync_dir(dir).map_err(io::Error::other);
     synced.or_disk_error(disk, dir, "can not be synced")?;
-    if let Err(error) = fence.notes().begun(disk, [path.as_str()]) {
-        // It is made again where there is room again.
-        disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
-        return Err(error);
+    match fence.notes().begun(disk, [path.as_str()]) {
+        Ok(()) => Ok((path, made)),
+        Err(full) if full.is_full() => {
+            // It is made again where there is room again.
+            disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
+            Err(full)
+        }
+        Err(error) => Err(error),
     }
-    Ok((path, made))
 }

@@ -31,7 +31,8 @@ impl Notes {
     /// Notes files that were begun, durably. It is done before the first byte is written to any of them.
     ///
     /// # Errors
-    /// Where the disk fails. Where it [is full](DiskError::is_full), nothing was noted, and it may be tried again.
+    /// Where the disk fails. Where it [is full](DiskError::is_full), nothing was noted, and nothing of it comes back: it may be tried
+    /// again. Else it may have been noted.
     pub(crate) fn begun<'a>(&self, disk: &dyn Disk, files: impl IntoIterator<Item = &'a str>) -> Result<(), DiskError> {
         let line = |path: &str| format!("{:08x} {path}\n", crc32fast::hash(path.as_bytes()));
         let lines: String = files.into_iter().map(line).collect();
@@ -39,14 +40,20 @@ impl Notes {
         let written = self.file.write_all_at(lines.as_bytes(), *length);
         if let Err(cause) = written.or_disk_error(disk, &self.path, "can not be written") {
             let cut = self.file.truncate(*length);
-            cut.or_disk_error(disk, &self.path, "can not be cut")?;
+            cut.map_err(io::Error::other).or_disk_error(disk, &self.path, "can not be cut")?;
+            // What was written of it must not come back: the file that it names may be deleted now.
+            self.sync(disk)?;
             return Err(cause);
         }
-        // A sync that fails for want of room has failed: it is not to be taken for a write that can be tried again.
-        let synced = self.file.sync_data().map_err(io::Error::other);
-        synced.or_disk_error(disk, &self.path, "can not be synced")?;
+        self.sync(disk)?;
         *length += lines.len() as u64;
         Ok(())
+    }
+
+    fn sync(&self, disk: &dyn Disk) -> Result<(), DiskError> {
+        // A sync that fails for want of room has failed: it is not to be taken for a write that can be tried again.
+        let synced = self.file.sync_data().map_err(io::Error::other);
+        synced.or_disk_error(disk, &self.path, "can not be synced")
     }
 }
 

@@ -207,13 +207,18 @@ impl Committer {
         Ok(())
     }
 
-    /// Notes that a segment was begun, or deletes it.
+    /// Notes that a segment was begun; where there is no room for that, the segment goes again.
     fn note(&self, head: &Head) -> Result<(), Stop> {
         let disk = self.view.disk();
-        let Err(cause) = self.fence.notes().begun(disk, [head.path.as_str()]) else { return Ok(()) };
-        // It is made again where there is room again.
-        disk.delete(&head.path).or_disk_error(disk, &head.path, "can not be deleted")?;
-        Err(if cause.is_full() { Stop::Full(cause) } else { Stop::Failed(cause.into()) })
+        match self.fence.notes().begun(disk, [head.path.as_str()]) {
+            Ok(()) => Ok(()),
+            Err(full) if full.is_full() => {
+                // It is made again where there is room again.
+                disk.delete(&head.path).or_disk_error(disk, &head.path, "can not be deleted")?;
+                Err(Stop::Full(full))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_all(&mut self) -> Result<(), LogFailure> {
