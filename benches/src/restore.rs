@@ -131,6 +131,7 @@ impl Filled<'_> {
         for file in fs::read_dir(self.dir.join("runs"))? {
             fs::remove_file(file?.path())?;
         }
+        touch_memory(self.records as usize * RUN_BYTES_AN_EVENT / 2);
         let service = self.again(EPOCHS).await?;
         let seconds = service.ready_after.as_secs_f64();
         service.kill();

@@ -93,7 +93,8 @@ mod tests {
             let notes = Notes::new(path.clone(), disk.create_new(&path).unwrap());
             files.into_iter().for_each(|file| notes.begun(&disk, [file]).unwrap());
         }
-        std::fs::write(dir.path().join(WRITERS_DIR).join("00000004"), "00000000 log/0/c\n1234").unwrap();
+        let torn = disk.create_new(&format!("{WRITERS_DIR}/00000004")).unwrap();
+        torn.write_all_at(b"00000000 log/0/c\n1234", 0).unwrap();
         let last: Vec<_> = last_begun(&disk).unwrap().into_iter().collect();
         let expected = [("bindings", "bindings/a"), ("log/0", "log/0/b"), ("log/1", "log/1/b")];
         assert_eq!(last, expected.map(|(dir, file)| (dir.to_owned(), file.to_owned())));
