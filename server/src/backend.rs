@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::log::{Log, LogFailure};
 use recount_connectors::{FileSource, RawStore, Source};
-use recount_dataflow::checkpoint::Checkpointer;
+use recount_dataflow::checkpoint::{Checkpointer, MemoryBudget};
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::Reader;
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
-use crate::store::{Checkpointing, Store, StoreError, StoreSettings, Trigger};
+use crate::store::{Brake, Checkpointing, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
 pub(crate) struct Backend {
@@ -57,7 +57,7 @@ impl Backend {
         let raw = files.raw_store();
         let engine = Engine::start(settings.engine.clone(), files.streams())?;
         let reader = engine.reader();
-        let feed = Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval);
+        let feed = Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval, None);
         let feed = feed.map_err(ServerError::Thread)?;
         Ok(Backend { reader, lineage: settings.lineage, raw, feed, kept: None })
     }
@@ -77,11 +77,13 @@ impl Backend {
         let (reader, raw) = (engine.reader(), source.raw_store());
         let writer = dir.fence().writer().into();
         let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
-        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval);
+        let budget = pace.memory_budget.map(|bytes| Arc::new(MemoryBudget::new(bytes, reader.clone())));
+        let brake = budget.clone().map(Brake::new);
+        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval, brake);
         let feed = feed.map_err(ServerError::Thread)?;
-        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace);
+        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace, budget.clone());
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
-        let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
+        let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs, budget };
         let kept = Kept { dir, log, log_failure: failure, checkpoints, measured: Some(measured) };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }

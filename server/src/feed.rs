@@ -14,6 +14,8 @@ use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::store::Brake;
+
 /// How long a replay waits for records before it looks whether to stop.
 const REPLAY_STEP: Duration = Duration::from_millis(50);
 
@@ -46,7 +48,7 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Starts the thread. It makes the recorded epochs again, then goes on where they end: an epoch closes `epoch_interval`
-    /// after the last one closed, or when the engine finds it full.
+    /// after the last one closed, or when the engine finds it full. `brake` holds it back where the state takes too much memory.
     ///
     /// # Errors
     /// Where the thread can not be started.
@@ -55,12 +57,13 @@ impl Feed {
         source: Box<dyn Source>,
         recorded: Recorded,
         epoch_interval: Duration,
+        brake: Option<Brake>,
     ) -> io::Result<Feed> {
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let (tell_caught_up, caught_up) = oneshot::channel();
         let stopper = source.stopper();
-        let mut feeding = Feeding { engine, source, stopped };
+        let mut feeding = Feeding { engine, source, stopped, brake };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || {
             let replayed = feeding.replay(recorded);
             let result = replayed.and_then(|is_whole| match is_whole {
@@ -115,9 +118,25 @@ struct Feeding {
     engine: Engine,
     source: Box<dyn Source>,
     stopped: mpsc::Receiver<()>,
+    brake: Option<Brake>,
 }
 
 impl Feeding {
+    /// Whether too much is in memory: then the open epoch is to be closed, and the brake put on.
+    fn is_too_large(&self) -> bool {
+        self.brake.as_ref().is_some_and(Brake::is_due)
+    }
+
+    /// Waits for a checkpoint, where what is complete takes too much memory yet.
+    fn put_brake_on(&mut self) -> Result<(), EngineError> {
+        // What files hold goes with the next epoch that completes.
+        self.engine.drain()?;
+        let stopped = &self.stopped;
+        let is_stopped = || matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+        self.brake.iter_mut().for_each(|brake| brake.hold(is_stopped));
+        Ok(())
+    }
+
     fn is_stopped(&self) -> bool {
         matches!(self.stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected))
     }
@@ -140,6 +159,9 @@ impl Feeding {
                 return Ok(false);
             }
             self.engine.close_bound(&binding)?;
+            if self.is_too_large() {
+                self.put_brake_on()?;
+            }
         }
         self.engine.drain()?;
         Ok(true)
@@ -149,6 +171,10 @@ impl Feeding {
     fn live(&mut self, epoch_interval: Duration) -> Result<(), FeedError> {
         let mut close_at = Instant::now() + epoch_interval;
         while !self.is_stopped() {
+            if self.is_too_large() {
+                self.engine.close_epoch(Some(wall_ms()))?;
+                self.put_brake_on()?;
+            }
             match self.source.next_within(close_at.saturating_duration_since(Instant::now()))? {
                 Next::Batch(batch) => self.engine.push(batch, Some(wall_ms()))?,
                 Next::Waiting => {}

@@ -82,6 +82,18 @@ impl Iterator for Bindings {
     }
 }
 
+/// The newest binding behind an epoch, where all behind it hold; `None` where there is none.
+///
+/// # Errors
+/// As [`Bindings::read`], and where any does not hold.
+pub fn newest_behind(dir: &DataDir, epoch: u64) -> Result<Option<EpochBinding>, BindingError> {
+    let mut newest = None;
+    for binding in Bindings::read(dir, epoch + 1)? {
+        newest = Some(binding?);
+    }
+    Ok(newest)
+}
+
 /// Deletes files all of whose epochs are below `epoch`; the newest file stays. Returns how many went.
 ///
 /// # Errors

@@ -74,11 +74,8 @@ impl StoreFile {
 
     /// Makes it for a new store.
     pub(super) fn create(disk: &dyn Disk, new: &NewStore, rules: Rules) -> Result<StoreFile, DataDirError> {
-        let partitions = new.partitions;
-        if partitions == 0 || partitions > PARTITIONS_MAX {
-            return Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX });
-        }
-        let store = StoreFile { id: new.id, hash_secret: new.hash_secret, partitions, generation: 0, rules };
+        let store =
+            StoreFile { id: new.id, hash_secret: new.hash_secret, partitions: new.partitions, generation: 0, rules };
         store.write_new(disk)?;
         disk.link(NEW_STORE_FILE, STORE_FILE).or_disk_error(disk, STORE_FILE, "can not be made")?;
         sync_dir(disk, "")?;
@@ -134,6 +131,14 @@ impl StoreFile {
         let secret = u128::from_str_radix(&written.hash_key, 16).map_err(|_| "hash_key is no hexadecimal number")?;
         let Written { partitions, generation, rules, .. } = written;
         Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), partitions, generation, rules })
+    }
+}
+
+/// Refuses a new store with more partitions than can be named, or none.
+pub(super) fn check_partitions(new: &NewStore) -> Result<(), DataDirError> {
+    match new.partitions {
+        1..=PARTITIONS_MAX => Ok(()),
+        partitions => Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX }),
     }
 }
 

@@ -195,7 +195,7 @@ impl Dictionary {
             records += shard.len() as u64;
             bytes += (shard.capacity() * size_of::<Named>() + names) as u64;
         }
-        ArrangementSize { name: "names", records, bytes, resident_bytes: bytes, runs: 0 }
+        ArrangementSize { name: "names", records, bytes, resident_bytes: bytes, loose_bytes: 0, runs: 0 }
     }
 
     fn read<'a>(&self, shard: &'a RwLock<HashTable<Named>>) -> RwLockReadGuard<'a, HashTable<Named>> {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::Instant;
 
+use crate::domain::cause::Cause;
 use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
@@ -38,6 +39,8 @@ pub(crate) struct Complete {
     pub(crate) event_ms_max: i64,
     /// The conservation ledger after it.
     pub(crate) totals: Totals,
+    /// All corrections up to it, by cause.
+    pub(crate) corrections: BTreeMap<Cause, u64>,
     /// What it brought, a worker each.
     pub(crate) deltas: Vec<Delta>,
     bytes: usize,
@@ -53,6 +56,7 @@ impl Complete {
             positions: origin.positions.clone(),
             event_ms_max: origin.event_ms_max,
             totals: origin.totals.clone(),
+            corrections: origin.corrections.clone(),
             deltas: Vec::new(),
             bytes: 0,
             completed: Instant::now(),
@@ -291,6 +295,10 @@ impl Inner {
     fn push(&mut self, binding: Binding, parts: Vec<Part>) {
         let mut totals = self.epochs.back().map_or_else(Totals::default, |epoch| epoch.totals.clone());
         let late_verdicts = count(&mut totals, &binding, &parts);
+        let mut corrections = self.epochs.back().map_or_else(BTreeMap::new, |epoch| epoch.corrections.clone());
+        for (cause, added) in parts.iter().flat_map(|part| &part.tally.corrections) {
+            *corrections.entry(*cause).or_default() += added;
+        }
         totals.assert_conserved(binding.epoch);
         let Binding { epoch, bound, positions, event_ms_max, mut set_aside, mut verdicts, .. } = binding;
         set_aside.extend(late_verdicts.into_iter().map(|position| {
@@ -303,8 +311,17 @@ impl Inner {
         let bytes = deltas.iter().map(Delta::byte_len).sum();
         self.bytes += bytes;
         let completed = Instant::now();
-        let complete =
-            Complete { epoch, bound: Some(bound), positions, event_ms_max, totals, deltas, bytes, completed };
+        let complete = Complete {
+            epoch,
+            bound: Some(bound),
+            positions,
+            event_ms_max,
+            totals,
+            corrections,
+            deltas,
+            bytes,
+            completed,
+        };
         self.epochs.push_back(Arc::new(complete));
     }
 
@@ -339,6 +356,7 @@ fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::d
     let mut late_verdicts = Vec::new();
     for Part { tally, .. } in parts {
         totals.received = add(totals.received, tally.received);
+        totals.gross_clicks = add(totals.gross_clicks, tally.gross_clicks);
         totals.conflicting_copies = add(totals.conflicting_copies, tally.conflicting_copies);
         totals.verdicts += tally.verdicts;
         late_verdicts.extend_from_slice(&tally.parked);

@@ -69,8 +69,8 @@ impl Counts {
         }
     }
 
-    /// Takes in the changes of an epoch, each piece sorted and folded, and returns what they come to, with the number of copies
-    /// they add. `leave` says what need not be kept apart.
+    /// Takes in the changes of an epoch, each piece sorted and folded, returns what they come to, and tallies it. `leave` says what
+    /// need not be kept apart.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
@@ -78,10 +78,14 @@ impl Counts {
         users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
         leave: &Leave,
-    ) -> (Delta, i64) {
+        tally: &mut Tally,
+    ) -> Delta {
         let mut rows = merge_sorted(rows);
         let overlaps = add_users(&mut rows, merge_sorted(users), self.windows.base);
         let corrected = corrections(epoch, bound, &rows, &overlaps, &self.view());
+        for correction in &corrected {
+            *tally.corrections.entry(correction.causes().cause()).or_default() += 1;
+        }
         let pieces = rows.iter().map(|row| CountRecord::pieces(&row.metrics)).sum();
         let count = |row: &RowUpdate| CountRecord::split(row.key(), row.window, epoch, row.metrics);
         let overlap = |update: &UniqueUpdate| OverlapRecord::new(update, epoch);
@@ -90,11 +94,14 @@ impl Counts {
             overlaps: Run::from_sorted(overlaps.len(), overlaps.iter().map(overlap)),
             corrections: sorted_corrections(corrected),
         };
-        let received = rows.iter().map(|row| row.metrics.widen().received).sum();
+        for metrics in rows.iter().map(|row| row.metrics.widen()) {
+            tally.received += metrics.received;
+            tally.gross_clicks += metrics.gross_clicks;
+        }
         let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps, pieces) } else { None };
         self.follow(leave);
         self.insert(&delta, days);
-        (delta, received)
+        delta
     }
 
     /// The state, as runs that nobody changes.
@@ -209,11 +216,10 @@ pub(crate) fn counts<'s>(
             while next < upper {
                 let bound = context.bindings.borrow_mut().remove(&next);
                 let bound = bound.expect("an epoch is bound before its records are released");
-                let (delta, received) =
-                    counts.apply(next, rows.remove(next), users.remove(next), &bound, &context.leave.get());
                 let Upstream { mut tally, ledger, visits } =
                     context.upstream.borrow_mut().remove(&next).unwrap_or_default();
-                tally.received = received;
+                let (rows, users, leave) = (rows.remove(next), users.remove(next), context.leave.get());
+                let delta = counts.apply(next, rows, users, &bound, &leave, &mut tally);
                 ledger.into_iter().for_each(|ledger| state.ledger = ledger);
                 visits.into_iter().for_each(|visits| state.visits = visits);
                 state.view = counts.view();

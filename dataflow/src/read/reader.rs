@@ -93,17 +93,10 @@ impl Reader {
         corrections
     }
 
-    /// How many corrections complete epochs have of each cause. Far less work than the corrections themselves.
+    /// How many corrections there have been of each cause up to the newest complete epoch, those of rows that are rows no more
+    /// included.
     pub fn corrections_by_cause(&self) -> BTreeMap<Cause, u64> {
-        let mut by_cause = BTreeMap::new();
-        if let Ok(held) = self.shared.timeline.hold(None) {
-            let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
-            // What workers publish may be ahead of the newest complete epoch.
-            for record in runs.flat_map(|run| run.iter()).filter(|record| record.epoch < held.readable.upper) {
-                *by_cause.entry(record.causes().cause()).or_default() += 1;
-            }
-        }
-        by_cause
+        self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.corrections.clone())
     }
 
     /// Records set aside, oldest first: the first 1,000 of a reason are kept. `parked` chooses between parked and

@@ -15,6 +15,8 @@ pub struct ArrangementSize {
     pub bytes: u64,
     /// The bytes of those that are in memory.
     pub resident_bytes: u64,
+    /// The bytes of chunks that are whole in memory: a checkpoint can take their place.
+    pub loose_bytes: u64,
     /// Its runs.
     pub runs: u64,
 }
@@ -36,11 +38,12 @@ impl Snapshot {
 }
 
 fn size<'a, R: Record>(name: &'static str, runs: impl Iterator<Item = &'a Run<R>>) -> ArrangementSize {
-    let mut size = ArrangementSize { name, records: 0, bytes: 0, resident_bytes: 0, runs: 0 };
+    let mut size = ArrangementSize { name, records: 0, bytes: 0, resident_bytes: 0, loose_bytes: 0, runs: 0 };
     for run in runs {
         size.records += run.len() as u64;
         size.bytes += run.byte_len() as u64;
         size.resident_bytes += run.resident_bytes() as u64;
+        size.loose_bytes += run.loose_bytes() as u64;
         size.runs += 1;
     }
     size

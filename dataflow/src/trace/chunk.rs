@@ -134,6 +134,14 @@ impl<R: Record> Chunk<R> {
         }
     }
 
+    /// The bytes that it holds in memory, where it is all in memory.
+    pub(crate) fn loose_bytes(&self) -> usize {
+        match &self.bytes {
+            Bytes::Owned(block) => block.bytes().len(),
+            Bytes::Mapped { .. } => 0,
+        }
+    }
+
     /// The chunk as a file holds it.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes()[..self.layout.bytes]

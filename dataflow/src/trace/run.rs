@@ -106,6 +106,11 @@ impl<R: Record> Run<R> {
         self.chunks.iter().map(|chunk| chunk.resident_bytes()).sum()
     }
 
+    /// The bytes of its chunks that are whole in memory.
+    pub(crate) fn loose_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.loose_bytes()).sum()
+    }
+
     /// Every record, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> {
         self.slices().flatten()

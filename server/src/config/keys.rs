@@ -54,7 +54,7 @@ pub(crate) const KEYS: [Key; 35] = [
     key(
         "store.memory_budget",
         "0",
-        "a target for the state's memory: what a checkpoint has written is held in its files; 0 holds all in memory",
+        "the state's memory: what a checkpoint has written is held in its files, and records wait for it; 0 holds all in memory",
     ),
     key(
         "store.log_retention_age",

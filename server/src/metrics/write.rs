@@ -28,6 +28,12 @@ impl<'a> Writer<'a> {
         ConstCounter::new(value).encode(encoder)
     }
 
+    /// Seconds that only grow.
+    pub(super) fn counter_seconds(&mut self, name: &str, help: &str, seconds: f64) -> fmt::Result {
+        let encoder = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+        ConstCounter::new(seconds).encode(encoder)
+    }
+
     /// Numbers that only grow, by label.
     pub(super) fn counters<'b, const N: usize>(
         &mut self,

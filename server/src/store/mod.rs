@@ -1,6 +1,7 @@
 //! The data directory in operation: what is opened, in which order, and how it fails.
 
 mod checkpoints;
+mod memory;
 pub(crate) mod rebuild;
 pub(crate) mod verify;
 
@@ -11,10 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use recount_connectors::SourceError;
-use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
+use recount_connectors::bindings::{BindingError, BindingLog, Bindings, newest_behind};
 use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
 use recount_connectors::disk::{DiskError, SystemDisk};
-use recount_connectors::log::{Log, LogError, LogFailure, LogSettings, LogSource};
+use recount_connectors::log::{Log, LogError, LogFailure, LogSettings, LogSource, LogView};
 use recount_connectors::store::DirectoryStore;
 use recount_dataflow::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Found};
 use recount_dataflow::domain::rules::Rules;
@@ -23,6 +24,7 @@ use tokio::sync::oneshot;
 
 pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
+pub(crate) use self::memory::Brake;
 use crate::lineage::Lineage;
 
 /// How long to wait for room on a full disk before a binding is tried again.
@@ -91,12 +93,7 @@ impl Store {
     pub(crate) fn open(settings: &StoreSettings, rules: Rules, stopping: Arc<AtomicBool>) -> Result<Store, StoreError> {
         let disk = Arc::new(SystemDisk::create(&settings.dir)?);
         let dir = DataDir::open(disk, &settings.new, rules)?;
-        let (failed, failure) = oneshot::channel();
-        let log = Log::open(&dir, settings.log.clone(), move |why| {
-            // At shutdown nobody listens any more.
-            let _ = failed.send(why);
-        })?;
-        let bindings = BindingLog::open(&dir, move |cause| wait_for_room(cause, &stopping))?;
+        // Whatever may be refused is refused before anything is made.
         let files = DirectoryStore::open(&dir)?;
         let Found { checkpoint, damaged } = Checkpoints::new(Arc::new(files.clone())).newest()?;
         for damaged in &damaged {
@@ -105,6 +102,18 @@ impl Store {
         }
         let epoch = checkpoint.as_ref().map_or(0, Checkpoint::epoch);
         let positions = checkpoint.as_ref().map(Checkpoint::positions).unwrap_or_default();
+        let found = LogView::read_only(&dir)?;
+        found.check_starts(&positions)?;
+        if let Some(newest) = newest_behind(&dir, epoch)? {
+            found.check_reaches(&newest.positions)?;
+        }
+
+        let (failed, failure) = oneshot::channel();
+        let log = Log::open(&dir, settings.log.clone(), move |why| {
+            // At shutdown nobody listens any more.
+            let _ = failed.send(why);
+        })?;
+        let bindings = BindingLog::open(&dir, move |cause| wait_for_room(cause, &stopping))?;
         let recorded = Bindings::read(&dir, epoch + 1)?;
         let source = LogSource::start(&log.view(), dir.hash_key(), dir.rules(), &positions)?;
         Ok(Store {
