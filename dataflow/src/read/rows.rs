@@ -124,6 +124,16 @@ impl Snapshot {
         Ok(changes)
     }
 
+    /// The corrections of this epoch, by (ad id, granularity, window). Of the epoch that the engine went on from they are not known
+    /// here; [`Reader::corrections`](super::Reader::corrections) finds them.
+    pub fn corrections(&self) -> Vec<Correction> {
+        let runs = self.complete.deltas.iter().filter_map(|delta| delta.corrections.as_ref());
+        let mut corrections: Vec<Correction> =
+            runs.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)).collect();
+        Correction::list(&mut corrections, &self.retention());
+        corrections
+    }
+
     fn asked(&self, granularity: Granularity, windows: Range<u32>) -> Asked {
         let first = windows.start.max(self.retention().first_row(granularity));
         Asked { granularity, windows: first..windows.end, as_of: self.as_of() }
