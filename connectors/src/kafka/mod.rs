@@ -7,6 +7,7 @@ mod client;
 mod connection;
 mod error;
 mod properties;
+pub mod sink;
 mod wait;
 mod watch;
 
