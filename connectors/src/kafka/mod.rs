@@ -7,9 +7,12 @@ mod client;
 mod connection;
 mod error;
 mod properties;
+mod wait;
 mod watch;
 
 pub use client::{Client, ClientSettings};
 pub use connection::{Broker, Connection, Partition, Topic};
 pub use error::KafkaError;
 pub use properties::{is_secret, redacted};
+pub(crate) use wait::wait_for;
+pub(crate) use watch::Watch;

@@ -23,13 +23,13 @@ impl Certificates {
             let subject = format!("/CN=recount-{name}");
             run(
                 directory,
-                &["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", &subject],
+                &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", &subject],
                 &[("-keyout", &format!("{name}.key")), ("-out", &format!("{name}.pem"))],
             );
         }
         run(
             directory,
-            &["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"],
+            &["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost"],
             &[("-keyout", "broker.key"), ("-out", "broker.csr")],
         );
         fs::write(file("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
