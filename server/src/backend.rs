@@ -101,7 +101,15 @@ impl Backend {
         let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace);
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
         let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
-        let kept = Kept { dir, log, log_failure: failure, checkpoints, sinks, drain: settings.drain, measured: Some(measured) };
+        let kept = Kept {
+            dir,
+            log,
+            log_failure: failure,
+            checkpoints,
+            sinks,
+            drain: settings.drain,
+            measured: Some(measured),
+        };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }
 

@@ -144,7 +144,10 @@ impl Feeding {
             }
             if said.is_none_or(|said: Instant| SAY_EVERY <= said.elapsed()) && SAY_AFTER <= began.elapsed() {
                 let upper = reader.readable().upper;
-                tracing::warn!(upper, "the feed waits for a sink that is too far behind; what is acknowledged is safe, and reads go on");
+                tracing::warn!(
+                    upper,
+                    "the feed waits for a sink that is too far behind; what is acknowledged is safe, and reads go on"
+                );
                 said = Some(Instant::now());
             }
             thread::sleep(HELD_STEP);

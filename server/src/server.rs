@@ -24,8 +24,8 @@ use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
-pub use crate::store::{Pace, StoreError, StoreSettings};
 pub use crate::sinks::{SinkError, SinksSettings};
+pub use crate::store::{Pace, StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
 

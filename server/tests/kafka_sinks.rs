@@ -270,3 +270,27 @@ async fn a_sink_added_later_publishes_all_there_is() {
     ours.published(&daemon).await;
     assert_eq!(ours.read(), published);
 }
+
+/// A row that retention takes away leaves the table too: its key comes without a value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_gone_gets_a_tombstone() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("gone", EXACTLY_ONCE));
+    let short =
+        [("RULES__CORRECTION_HORIZON", "1h"), ("RULES__DEDUP_HORIZON", "1h"), ("RULES__COUNTS_RETENTION", "1d")];
+    let mut daemon = ours.start_with(&dir, &short).await;
+    let clicks = |name: &str, day: i64| -> Vec<_> {
+        (0..9).map(|n| click(&format!("{name}{n}"), &format!("{name}{}", n % 3), NOON_MS + day * DAY_MS)).collect()
+    };
+    count(&mut daemon, clicks("old", 0)).await;
+    ours.published(&daemon).await;
+    // Three ads, in four sizes of windows.
+    assert_eq!((ours.read().rows.len(), ours.read().tombstones), (12, 0));
+    count(&mut daemon, clicks("new", 3)).await;
+    ours.published(&daemon).await;
+    let published = ours.read();
+    assert_eq!((published.rows.len(), published.tombstones), (12, 12));
+    assert!(published.rows.keys().all(|key| key.contains("/new")), "{:?}", published.rows.keys());
+    assert_eq!(daemon.stop().await.0, Some(0));
+}

@@ -140,10 +140,14 @@ impl KafkaSinks {
         let written: Written = table.try_into().map_err(|cause: toml::de::Error| fail(cause.to_string()))?;
         let servers = written.bootstrap_servers.as_deref().or(source_servers);
         let Some(servers) = servers else {
-            return Err(fail("bootstrap_servers is missing; write the brokers to begin with, as in \"localhost:9092\"".into()));
+            return Err(fail(
+                "bootstrap_servers is missing; write the brokers to begin with, as in \"localhost:9092\"".into(),
+            ));
         };
         if written.corrections.is_none() && written.counts.is_none() {
-            return Err(fail("there is no sink; add [sink.kafka.corrections] or [sink.kafka.counts] with a topic".into()));
+            return Err(fail(
+                "there is no sink; add [sink.kafka.corrections] or [sink.kafka.counts] with a topic".into(),
+            ));
         }
         let transaction_timeout = units::duration(&written.transaction_timeout).map_err(&fail)?;
         if transaction_timeout < Duration::from_secs(1) {
@@ -171,7 +175,8 @@ impl KafkaSinks {
             }
         });
         let (corrections, counts) = (corrections.transpose()?, counts.transpose()?);
-        let topics = [corrections.as_ref(), counts.as_ref().map(|counts| &counts.sink)].map(|sink| sink.map(|sink| &sink.topic));
+        let topics =
+            [corrections.as_ref(), counts.as_ref().map(|counts| &counts.sink)].map(|sink| sink.map(|sink| &sink.topic));
         if topics[0].is_some() && topics[0] == topics[1] || topics.contains(&Some(&written.progress_topic)) {
             return Err(fail("two of corrections.topic, counts.topic and progress_topic are the same".into()));
         }

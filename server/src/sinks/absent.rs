@@ -35,7 +35,9 @@ pub(crate) enum SinksCollector {}
 
 impl SinksSettings {
     pub(crate) fn new(_: &KafkaSinks, _: &Config) -> Result<Self, ConfigError> {
-        Err(ConfigError::new("[sink.kafka] is set, and this program was built without Kafka; build it with --features kafka"))
+        Err(ConfigError::new(
+            "[sink.kafka] is set, and this program was built without Kafka; build it with --features kafka",
+        ))
     }
 
     pub(crate) fn epochs_behind_max(&self) -> u64 {

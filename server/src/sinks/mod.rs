@@ -22,9 +22,9 @@ mod settings;
 mod stats;
 
 #[cfg(not(feature = "kafka"))]
-pub use self::absent::{SinkError, SinksSettings};
-#[cfg(not(feature = "kafka"))]
 pub(crate) use self::absent::{Opened, Sinks, SinksCollector};
+#[cfg(not(feature = "kafka"))]
+pub use self::absent::{SinkError, SinksSettings};
 #[cfg(feature = "kafka")]
 pub(crate) use self::running::{Opened, Sinks};
 #[cfg(feature = "kafka")]

@@ -131,7 +131,10 @@ fn spawn<C: Content + Send + 'static>(
         let failure = match catch_unwind(AssertUnwindSafe(|| follow.run())) {
             Ok(Ok(())) => return,
             Ok(Err(FollowError::Sink(SinkError::Cancelled))) => {
-                tracing::warn!(sink, "the drain time was over before all was published; the next start goes on from there");
+                tracing::warn!(
+                    sink,
+                    "the drain time was over before all was published; the next start goes on from there"
+                );
                 return;
             }
             Ok(Err(FollowError::Sink(error))) => Some(error),

@@ -87,11 +87,7 @@ impl Collector for SinksCollector {
         }
         let mut writer = Writer::new(encoder);
         let each = |of: fn(&SinkStats) -> u64| self.sinks.iter().map(move |sink| ([("sink", sink.name)], of(sink)));
-        writer.counters(
-            "sink_messages",
-            "Messages published",
-            each(|sink| sink.messages.load(Ordering::Relaxed)),
-        )?;
+        writer.counters("sink_messages", "Messages published", each(|sink| sink.messages.load(Ordering::Relaxed)))?;
         writer.counters(
             "sink_bytes",
             "Bytes of their keys and values",
@@ -100,16 +96,16 @@ impl Collector for SinksCollector {
         let outcomes = self.sinks.iter().flat_map(|sink| {
             let Outcomes { committed, aborted, unknown } = &*sink.outcomes;
             let outcomes = [("committed", committed), ("aborted", aborted), ("unknown", unknown)];
-            outcomes.map(|(outcome, count)| {
-                ([("sink", sink.name), ("outcome", outcome)], count.load(Ordering::Relaxed))
-            })
+            outcomes
+                .map(|(outcome, count)| ([("sink", sink.name), ("outcome", outcome)], count.load(Ordering::Relaxed)))
         });
         writer.counters("sink_transactions", "Transactions by outcome; aborted ones are sent again", outcomes)?;
         writer.gauges("sink_epoch", "The newest epoch published", each(|sink| sink.passed.load(Ordering::Relaxed)))?;
         let newest = self.reader.readable().upper - 1;
-        let behind = self.sinks.iter().map(|sink| {
-            ([("sink", sink.name)], newest.saturating_sub(sink.passed.load(Ordering::Relaxed)))
-        });
+        let behind = self
+            .sinks
+            .iter()
+            .map(|sink| ([("sink", sink.name)], newest.saturating_sub(sink.passed.load(Ordering::Relaxed))));
         writer.gauges("sink_epochs_behind", "Complete epochs that are not published", behind)
     }
 }

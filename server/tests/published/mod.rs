@@ -155,7 +155,12 @@ impl Sinks<'_> {
     }
 
     pub async fn start(&self, dir: &Path) -> Daemon {
-        let mut command = command(dir, &[("CHECKPOINT__INTERVAL", "100ms")]);
+        self.start_with(dir, &[]).await
+    }
+
+    /// Starts one with more settings, named as in the environment, without the prefix.
+    pub async fn start_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Daemon {
+        let mut command = command(dir, &[&[("CHECKPOINT__INTERVAL", "100ms")], settings].concat());
         command.arg("--config").arg(self.file(dir));
         Daemon::run(command, dir).await
     }
@@ -201,13 +206,18 @@ pub struct Published {
     pub rows: BTreeMap<String, Value>,
     /// Every correction by its id, in the order of its key, and how often it was read.
     pub corrections: BTreeMap<String, (Value, usize)>,
+    /// Rows that were read more than once of one epoch.
+    pub repeated: usize,
+    /// Messages that took a row away.
+    pub tombstones: usize,
 }
 
 impl Published {
     pub fn of(counts: &[Message], corrections: &[Message]) -> Self {
         let text = |bytes: &Option<Vec<u8>>| String::from_utf8(bytes.clone().unwrap()).unwrap();
-        let mut rows = BTreeMap::new();
+        let (mut rows, mut seen) = (BTreeMap::new(), BTreeSet::new());
         for message in counts {
+            seen.insert((message.key.clone(), message.header("epoch")));
             match &message.value {
                 None => rows.remove(&text(&message.key)),
                 Some(value) => rows.insert(text(&message.key), serde_json::from_slice(value).unwrap()),
@@ -222,7 +232,8 @@ impl Published {
             assert_eq!(known.0, value, "a correction that comes again is the same");
             known.1 += 1;
         }
-        Published { rows, corrections: by_id }
+        let tombstones = counts.iter().filter(|message| message.value.is_none()).count();
+        Published { rows, corrections: by_id, repeated: counts.len() - seen.len(), tombstones }
     }
 
     /// Holds it against the model: the rows are the model's, every row has as many corrections as its revision says, and each goes on
@@ -267,9 +278,9 @@ impl Published {
         assert!(of_rows.is_empty(), "corrections of no row: {of_rows:?}");
     }
 
-    /// Whether every correction was read once.
+    /// Whether every correction was read once, and every row once of an epoch.
     pub fn is_exact(&self) -> bool {
-        self.corrections.values().all(|(_, times)| *times == 1)
+        self.repeated == 0 && self.corrections.values().all(|(_, times)| *times == 1)
     }
 }
 

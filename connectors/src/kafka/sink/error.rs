@@ -70,7 +70,9 @@ pub enum SinkError {
         bound: u64,
     },
     /// A topic would lose what it must keep.
-    #[error("topic {topic:?}: cleanup.policy is {found:?}, and it must be {needed:?}: {why}; change it with kafka-configs, or choose another topic")]
+    #[error(
+        "topic {topic:?}: cleanup.policy is {found:?}, and it must be {needed:?}: {why}; change it with kafka-configs, or choose another topic"
+    )]
     Policy {
         /// The topic.
         topic: String,

@@ -106,7 +106,8 @@ impl Producer {
             config.set("transaction.timeout.ms", &timeout_ms);
         }
         // What Java's clients choose, so that a key is where they look for it.
-        let defaults = [("partitioner", "murmur2_random"), ("compression.type", "lz4"), ("message.timeout.ms", &timeout_ms)];
+        let defaults =
+            [("partitioner", "murmur2_random"), ("compression.type", "lz4"), ("message.timeout.ms", &timeout_ms)];
         for (name, value) in defaults {
             if config.get(name).is_none() {
                 config.set(name, value);

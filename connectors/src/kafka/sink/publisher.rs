@@ -153,8 +153,7 @@ impl Publisher {
         self.producer = None;
         loop {
             self.patience.check()?;
-            (self.settings.guard)()
-                .map_err(|why| SinkError::Replaced { sink: self.settings.identity.sink, why })?;
+            (self.settings.guard)().map_err(|why| SinkError::Replaced { sink: self.settings.identity.sink, why })?;
             let made = self.peek().and_then(|()| {
                 let opened = Producer::open(&self.settings, self.cancel.clone());
                 opened.map_err(|failure| match failure {

@@ -70,7 +70,10 @@ fn check(admin: &AdminClient<Watch>, plan: &TopicPlan) -> Result<(), SinkError> 
         Some(Ok(config)) => config,
         // Who may write to a topic need not be allowed to see its settings.
         Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
-            tracing::warn!(topic = name, "this user may not see the topic's settings; its cleanup.policy is not checked");
+            tracing::warn!(
+                topic = name,
+                "this user may not see the topic's settings; its cleanup.policy is not checked"
+            );
             return Ok(());
         }
         Some(Err(code)) => return Err(call(Cause::AdminOp(code)).into()),
