@@ -23,7 +23,19 @@ impl Certificates {
             let subject = format!("/CN=recount-{name}");
             run(
                 directory,
-                &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", &subject],
+                &[
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:prime256v1",
+                    "-nodes",
+                    "-days",
+                    "30",
+                    "-subj",
+                    &subject,
+                ],
                 &[("-keyout", &format!("{name}.key")), ("-out", &format!("{name}.pem"))],
             );
         }
