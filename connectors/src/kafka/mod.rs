@@ -3,6 +3,7 @@
 //!
 //! Nothing outside this room names rdkafka, and nothing in it prints a secret.
 
+pub mod check;
 mod client;
 mod connection;
 mod error;
