@@ -1,0 +1,18 @@
+//! Kafka: how its clusters are reached. [`ClientSettings`] are what a person writes, a [`Client`] is what was checked of them, and every
+//! consumer, producer and admin client of this room is made by one.
+//!
+//! Nothing outside this room names rdkafka, and nothing in it prints a secret.
+
+mod client;
+mod connection;
+mod error;
+mod properties;
+mod wait;
+mod watch;
+
+pub use client::{Client, ClientSettings};
+pub use connection::{Broker, Connection, Partition, Topic};
+pub use error::KafkaError;
+pub use properties::{is_secret, redacted};
+pub(crate) use wait::wait_for;
+pub(crate) use watch::Watch;
