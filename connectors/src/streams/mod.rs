@@ -131,6 +131,11 @@ impl Streams {
         file::check_last(&*self.disk, self.changes)
     }
 
+    /// Whether this process adds to it.
+    pub fn is_written(&self) -> bool {
+        self.fence.is_some()
+    }
+
     /// All streams, by number.
     pub fn all(&self) -> &[Stream] {
         &self.streams
