@@ -11,6 +11,7 @@ pub mod durable;
 pub mod harness;
 pub mod history;
 pub mod idiomatic;
+pub mod kafka;
 pub mod mem_store;
 pub mod model;
 pub mod record;

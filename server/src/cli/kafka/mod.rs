@@ -1,0 +1,67 @@
+//! `recount kafka`: fill topics, and look at those that would be read and written.
+
+mod produce;
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use recount_connectors::kafka::{Client, ClientSettings, KafkaError};
+
+use super::{CliError, Global};
+
+/// What to do with Kafka.
+#[derive(Debug, Subcommand)]
+pub(super) enum KafkaCommand {
+    /// Send files of events to a topic, and say how many were delivered
+    Produce(produce::ProduceArgs),
+}
+
+/// How to reach a cluster.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kafka")]
+pub(super) struct ClusterArgs {
+    /// Brokers to begin with: host:port, and more after commas
+    #[arg(long, value_name = "SERVERS")]
+    bootstrap: Option<String>,
+    /// A property of librdkafka, as in security.protocol=ssl; NAME_file reads its value from a file; may be repeated
+    #[arg(long = "property", short = 'X', value_name = "NAME=VALUE", value_parser = property)]
+    properties: Vec<(String, String)>,
+}
+
+impl ClusterArgs {
+    /// A client of the cluster that the flags name.
+    fn client(&self) -> Result<Client, CliError> {
+        let servers = self.bootstrap.clone();
+        let servers = servers.ok_or_else(|| CliError::usage("say where Kafka is, with --bootstrap host:port"))?;
+        let properties: BTreeMap<String, String> = self.properties.iter().cloned().collect();
+        Ok(Client::new(&ClientSettings { bootstrap_servers: servers, properties })?)
+    }
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    // What was written may hold a secret, so it is not repeated.
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs the command.
+pub(super) fn run(global: &Global, command: &KafkaCommand) -> Result<(), CliError> {
+    match command {
+        KafkaCommand::Produce(args) => produce::run(global, args),
+    }
+}
+
+impl From<KafkaError> for CliError {
+    fn from(error: KafkaError) -> Self {
+        let message = error.to_string();
+        match error {
+            KafkaError::Decided { .. }
+            | KafkaError::Property { .. }
+            | KafkaError::Twice { .. }
+            | KafkaError::SecretFile { .. }
+            | KafkaError::NoServers => CliError::usage(message),
+            KafkaError::Unreachable { .. } => CliError::NotReady(message),
+            _ => CliError::failed(message),
+        }
+    }
+}
