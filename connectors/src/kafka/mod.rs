@@ -9,9 +9,11 @@ mod connection;
 mod error;
 mod produce;
 mod properties;
+pub mod source;
 mod wait;
 mod watch;
 
+pub(crate) use client::creation;
 pub use client::{Client, ClientSettings};
 pub use connection::{Broker, Connection, Partition, Topic};
 pub use error::KafkaError;
