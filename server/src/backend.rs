@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::log::{Log, LogFailure};
@@ -15,6 +16,7 @@ use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
+use crate::sinks::{Opened, SinkError, Sinks, SinksSettings};
 use crate::store::{Checkpointing, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
@@ -32,6 +34,9 @@ struct Kept {
     log: Arc<Log>,
     log_failure: oneshot::Receiver<Arc<LogFailure>>,
     checkpoints: Checkpointing,
+    sinks: Option<Sinks>,
+    /// How long sinks may still publish at the end.
+    drain: Duration,
     /// What is told of it, until somebody takes it.
     measured: Option<StoreCollector>,
 }
@@ -57,7 +62,7 @@ impl Backend {
         let raw = files.raw_store();
         let engine = Engine::start(settings.engine.clone(), files.streams())?;
         let reader = engine.reader();
-        let feed = Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval);
+        let feed = Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval, None);
         let feed = feed.map_err(ServerError::Thread)?;
         Ok(Backend { reader, lineage: settings.lineage, raw, feed, kept: None })
     }
@@ -68,7 +73,15 @@ impl Backend {
         stopping: Arc<AtomicBool>,
     ) -> Result<Backend, ServerError> {
         let (pace, keep) = (store.pace, store.checkpoints_kept);
-        let store = Store::open(store, settings.engine.rules, stopping)?;
+        let mut opened = None;
+        let waits = stopping.clone();
+        let store = Store::open(store, settings.engine.rules, stopping, |dir, bound| match &settings.sinks {
+            None => Ok(u64::MAX),
+            Some(sinks) => {
+                let sinks = opened.insert(Opened::open(sinks, dir, bound, waits)?);
+                Ok::<u64, ServerError>(sinks.restore_up_to())
+            }
+        })?;
         let lineage = store.lineage();
         let Store { dir, log, failure, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
@@ -76,13 +89,27 @@ impl Backend {
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
         let (reader, raw) = (engine.reader(), source.raw_store());
         let writer = dir.fence().writer().into();
-        let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
-        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval);
+        // They hold on to every epoch from here on, so nothing is fed before.
+        let sinks = opened.map(|opened| opened.start(&reader, lineage)).transpose().map_err(ServerError::Thread)?;
+        let mut checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
+        if let Some(sinks) = &sinks {
+            checkpointer.keep_up_to(sinks.restore_up_to());
+        }
+        let behind_max = settings.sinks.as_ref().map(SinksSettings::epochs_behind_max);
+        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval, behind_max);
         let feed = feed.map_err(ServerError::Thread)?;
         let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace);
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
         let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
-        let kept = Kept { dir, log, log_failure: failure, checkpoints, measured: Some(measured) };
+        let kept = Kept {
+            dir,
+            log,
+            log_failure: failure,
+            checkpoints,
+            sinks,
+            drain: settings.drain,
+            measured: Some(measured),
+        };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }
 
@@ -103,8 +130,13 @@ impl Backend {
 
     /// Adds what a data directory tells of itself.
     pub(crate) fn measure(&mut self, metrics: Metrics) -> Metrics {
-        match self.kept.as_mut().and_then(|kept| kept.measured.take()) {
+        let Some(kept) = &mut self.kept else { return metrics };
+        let metrics = match kept.measured.take() {
             Some(store) => metrics.with_store(store),
+            None => metrics,
+        };
+        match &kept.sinks {
+            Some(sinks) => metrics.with_sinks(sinks.collector()),
             None => metrics,
         }
     }
@@ -115,6 +147,7 @@ impl Backend {
         tokio::select! {
             error = self.feed.failed() => error.into(),
             error = kept.checkpoints.failed() => error.into(),
+            error = sink_failed(&mut kept.sinks) => error.into(),
             failure = &mut kept.log_failure => match failure {
                 Ok(failure) => ServerError::Log(failure),
                 Err(_) => panic!("the log's thread panicked; this is a bug in Recount"),
@@ -122,15 +155,26 @@ impl Backend {
         }
     }
 
-    /// Stops the feed and the engine, writes a last checkpoint, and lets go of the log and the directory, in this order. Blocks.
+    /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint, and lets go of the log and the directory, in this order. Blocks.
     pub(crate) fn stop(self) {
         self.feed.stop();
-        if let Some(Kept { dir, log, checkpoints, .. }) = self.kept {
+        if let Some(Kept { dir, log, checkpoints, sinks, drain, .. }) = self.kept {
+            if let Some(sinks) = sinks {
+                sinks.stop(drain);
+            }
             checkpoints.stop();
             // Who still holds the log was broken off, and nothing is appended any more.
             drop(log);
             // Its lock goes with it.
             drop(dir);
         }
+    }
+}
+
+/// Waits until a sink fails; where there is none, for ever.
+async fn sink_failed(sinks: &mut Option<Sinks>) -> SinkError {
+    match sinks {
+        Some(sinks) => sinks.failed().await,
+        None => std::future::pending().await,
     }
 }

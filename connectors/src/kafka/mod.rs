@@ -9,6 +9,7 @@ mod connection;
 mod error;
 mod produce;
 mod properties;
+pub mod sink;
 pub mod source;
 mod wait;
 mod watch;

@@ -11,7 +11,7 @@ use crate::engine::timeline::{Held, Timeline};
 use crate::engine::{Dictionary, StreamName};
 use crate::operators::context::Windows;
 
-use super::answer::{Correction, Row, SetAside};
+use super::answer::{Correction, SetAside};
 use super::rows::correction;
 use super::{ReadError, Readable, Snapshot};
 
@@ -108,13 +108,21 @@ impl Reader {
         }
         let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
         corrections.extend(deltas.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)));
-        let retention = held.retention(&self.shared.rules);
-        corrections.retain(|correction| {
-            let Row { granularity, window_start_ms, .. } = correction.after;
-            retention.first_row(granularity) <= granularity.window_of(window_start_ms)
-        });
-        corrections.sort_by(|a, b| a.order().cmp(&b.order()));
+        Correction::list(&mut corrections, &held.retention(&self.shared.rules));
         corrections
+    }
+
+    /// Follows the epochs from `next` on: none of them leaves the history before the follower has done with it.
+    pub fn follow(&self, next: u64) -> Follower {
+        let number = self.shared.timeline.followers(|followers| followers.add(next));
+        Follower { shared: Arc::clone(&self.shared), number }
+    }
+
+    /// Whether somebody who follows is more than `epochs_max` complete epochs behind, or what the history holds for it takes more
+    /// memory than the history may: then no more should be fed.
+    pub fn is_held_back(&self, epochs_max: u64) -> bool {
+        let (epochs, is_large) = self.shared.timeline.held_back();
+        epochs_max < epochs || is_large
     }
 
     /// How many corrections complete epochs have of each cause. Far less work than the corrections themselves.
@@ -174,5 +182,24 @@ impl Reader {
     /// The names of the streams, by number: those of every epoch that could be read before the call are among them.
     pub fn streams(&self) -> Arc<[StreamName]> {
         self.shared.streams.all()
+    }
+}
+
+/// Somebody who follows the epochs, in order. Dropped, it holds nothing back any more.
+pub struct Follower {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Follower {
+    /// It has done with every epoch below `next`, which never goes back.
+    pub fn advance(&self, next: u64) {
+        self.shared.timeline.followers(|followers| followers.advance(self.number, next));
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.timeline.followers(|followers| followers.remove(self.number));
     }
 }

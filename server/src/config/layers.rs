@@ -50,6 +50,7 @@ pub(crate) struct FlagSetting {
 /// Every setting, as written.
 pub(crate) struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
+    kafka_sink: Option<toml::Table>,
 }
 
 impl Layers {
@@ -63,7 +64,7 @@ impl Layers {
         flags: Vec<FlagSetting>,
     ) -> Result<Layers, ConfigError> {
         let defaults = KEYS.iter().map(|key| (key.name, (key.default.to_string(), Origin::Default)));
-        let mut layers = Layers { values: defaults.collect() };
+        let mut layers = Layers { values: defaults.collect(), kafka_sink: None };
         if let Some(path) = file {
             layers.read_file(path)?;
         }
@@ -78,6 +79,11 @@ impl Layers {
     pub(crate) fn get(&self, key: &str) -> (&str, &Origin) {
         let (text, origin) = self.values.get(key).unwrap_or_else(|| panic!("{key} is no setting"));
         (text, origin)
+    }
+
+    /// `[sink.kafka]`, where the file has it.
+    pub(crate) fn kafka_sink(&self) -> Option<&toml::Table> {
+        self.kafka_sink.as_ref()
     }
 
     fn set(&mut self, key: &'static Key, text: String, origin: Origin) {
@@ -97,6 +103,10 @@ impl Layers {
                 return Err(unknown(&section, &origin));
             };
             for (entry, value) in entries {
+                if let ("sink", "kafka", toml::Value::Table(table)) = (section.as_str(), entry.as_str(), &value) {
+                    self.kafka_sink = Some(table.clone());
+                    continue;
+                }
                 let name = format!("{section}.{entry}");
                 let key = known(&name, &origin)?;
                 let text = match value {

@@ -1,6 +1,7 @@
 //! Settings: as written in [`layers`], and as checked in [`Config`]. Nothing but `Config::try_from` turns one into the other, so
 //! a program that runs has settings that fit together.
 
+mod kafka_sink;
 mod keys;
 mod layers;
 mod units;
@@ -18,6 +19,8 @@ use recount_dataflow::domain::rules::{DAY_MS, Rules};
 use recount_dataflow::engine::History;
 use thiserror::Error;
 
+#[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
+pub(crate) use self::kafka_sink::{KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
 pub(crate) use self::units::duration;
@@ -31,7 +34,7 @@ pub(crate) struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         ConfigError { message: message.into() }
     }
 }
@@ -69,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
+    /// What is published to Kafka; `None` where nothing is.
+    pub(crate) kafka_sinks: Option<KafkaSinks>,
 }
 
 /// Horizons and latenesses above this are a slip of the pen: a hundred years.
@@ -127,6 +132,7 @@ impl TryFrom<&Layers> for Config {
                 _ => Err(format!("{text:?} is no format; write text or json")),
             })?,
             query_timeout: read.duration("query.timeout", Duration::from_millis(1))?,
+            kafka_sinks: layers.kafka_sink().map(|table| KafkaSinks::read(table.clone(), None)).transpose()?,
         };
         config.check_relations()?;
         Ok(config)

@@ -18,8 +18,11 @@ use self::engine::EngineCollector;
 use self::ingest::IngestCollector;
 pub(crate) use self::ingest::IngestMetrics;
 pub(crate) use self::store::StoreCollector;
+#[cfg(feature = "kafka")]
+pub(crate) use self::write::Writer;
 use crate::api::Shared;
 use crate::api::ingest::Ingest;
+use crate::sinks::SinksCollector;
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -41,6 +44,12 @@ impl Metrics {
     /// Adds what a data directory tells of itself.
     pub(crate) fn with_store(mut self, store: StoreCollector) -> Metrics {
         self.registry.register_collector(Box::new(store));
+        self
+    }
+
+    /// Adds what the sinks tell of themselves.
+    pub(crate) fn with_sinks(mut self, sinks: SinksCollector) -> Metrics {
+        self.registry.register_collector(Box::new(sinks));
         self
     }
 

@@ -87,8 +87,20 @@ pub(crate) struct Store {
 
 impl Store {
     /// Takes the directory over, recovers the log and the bindings, and loads the newest checkpoint: no other process writes
-    /// from here on. `stopping` turns true when nobody should wait for room on the disk any more. Blocks.
-    pub(crate) fn open(settings: &StoreSettings, rules: Rules, stopping: Arc<AtomicBool>) -> Result<Store, StoreError> {
+    /// from here on. `stopping` turns true when nobody should wait for room on the disk any more. `follow` is told the newest bound
+    /// epoch, before a checkpoint is chosen, and names the newest epoch whose checkpoint suits those who follow. Blocks.
+    pub(crate) fn open<E: From<StoreError>>(
+        settings: &StoreSettings,
+        rules: Rules,
+        stopping: Arc<AtomicBool>,
+        follow: impl FnOnce(&DataDir, u64) -> Result<u64, E>,
+    ) -> Result<Store, E> {
+        let recovered = Store::recover(settings, rules, stopping)?;
+        let restore_up_to = follow(&recovered.dir, recovered.bindings.next_epoch() - 1)?;
+        Ok(recovered.load(restore_up_to)?)
+    }
+
+    fn recover(settings: &StoreSettings, rules: Rules, stopping: Arc<AtomicBool>) -> Result<Recovered, StoreError> {
         let disk = Arc::new(SystemDisk::create(&settings.dir)?);
         let dir = DataDir::open(disk, &settings.new, rules)?;
         let (failed, failure) = oneshot::channel();
@@ -97,8 +109,28 @@ impl Store {
             let _ = failed.send(why);
         })?;
         let bindings = BindingLog::open(&dir, move |cause| wait_for_room(cause, &stopping))?;
+        Ok(Recovered { dir, log, failure, bindings })
+    }
+
+    /// The identity of the store's epochs and positions.
+    pub(crate) fn lineage(&self) -> Lineage {
+        Lineage::of_store(self.dir.store_id(), self.dir.generation())
+    }
+}
+
+/// A directory of ours, whose log and bindings are whole; no state is loaded yet.
+struct Recovered {
+    dir: DataDir,
+    log: Log,
+    failure: oneshot::Receiver<Arc<LogFailure>>,
+    bindings: BindingLog,
+}
+
+impl Recovered {
+    fn load(self, restore_up_to: u64) -> Result<Store, StoreError> {
+        let Recovered { dir, log, failure, bindings } = self;
         let files = DirectoryStore::open(&dir)?;
-        let Found { checkpoint, damaged } = Checkpoints::new(Arc::new(files.clone())).newest()?;
+        let Found { checkpoint, damaged } = Checkpoints::new(Arc::new(files.clone())).newest_up_to(restore_up_to)?;
         for damaged in &damaged {
             let (number, why) = (damaged.number, &damaged.why);
             tracing::error!(number, %why, "a checkpoint is damaged; an older one is used, and more of the log is read again");
@@ -118,11 +150,6 @@ impl Store {
             source,
             files: Arc::new(files),
         })
-    }
-
-    /// The identity of the store's epochs and positions.
-    pub(crate) fn lineage(&self) -> Lineage {
-        Lineage::of_store(self.dir.store_id(), self.dir.generation())
     }
 }
 
