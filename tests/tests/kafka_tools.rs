@@ -3,15 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use recount_connectors::Format;
 use recount_connectors::kafka::check::{CheckSettings, Level, Report, Role, check};
+use recount_connectors::kafka::source::TopicFormat;
 use recount_connectors::kafka::{
     Client, ClientSettings, Content, KafkaError, KeyBy, ProduceSettings, Produced, Timestamps, produce,
 };
 use recount_connectors::workload::{Workload, WorkloadSettings, write_file};
-use recount_connectors::{Format, decode_one};
 use recount_tests::kafka::{Broker, BrokerSettings, Record, Topics};
 use tempfile::TempDir;
 
@@ -56,11 +57,8 @@ fn sent(file: &str, settings: &ProduceSettings) -> Produced {
     produced
 }
 
-fn event_check(topic: &str, format: Format) -> (String, Role) {
-    let decode = Arc::new(move |record: &[u8], _: Option<&[u8]>| {
-        decode_one(format, record).map(|_| ()).map_err(|violation| violation.detail)
-    });
-    (topic.to_owned(), Role::Read { format: "event", decode, last_of_key_suffices: false })
+fn event_check(topic: &str) -> (String, Role) {
+    (topic.to_owned(), Role::Read { format: TopicFormat::Json })
 }
 
 fn checked(client: &Client, topics: Vec<(String, Role)>) -> Result<Report, KafkaError> {
@@ -181,15 +179,15 @@ fn a_check_says_what_is_there_and_what_is_not_right() {
     topics.produce_lines("short", &[click, "rubbish"]);
     topics.produce_lines("poison", &["rubbish"]);
 
-    let report = checked(&client(), vec![event_check("fine", Format::JsonLines)]).unwrap();
+    let report = checked(&client(), vec![event_check("fine")]).unwrap();
     assert_eq!(findings(&report), [(Level::Warning, "replication_one")]);
     assert!(report.is_usable());
     assert_eq!((report.topics[0].partitions, report.topics[0].offsets, report.topics[0].sampled), (2, Some(3), 2));
 
     let all = vec![
-        event_check("short", Format::JsonLines),
-        event_check("poison", Format::JsonLines),
-        event_check("nowhere", Format::JsonLines),
+        event_check("short"),
+        event_check("poison"),
+        event_check("nowhere"),
         ("deleted".to_owned(), Role::Write { compacted: true }),
         ("new".to_owned(), Role::Write { compacted: false }),
     ];
@@ -205,6 +203,6 @@ fn a_check_says_what_is_there_and_what_is_not_right() {
 
     // This user has no rights at all, so it does not even see the topic.
     let stranger = Client::new(&login("SCRAM-SHA-512", "s3cret")).unwrap();
-    let report = checked(&stranger, vec![event_check("fine", Format::JsonLines)]).unwrap();
+    let report = checked(&stranger, vec![event_check("fine")]).unwrap();
     assert_eq!(findings(&report), [(Level::Failure, "topic_missing")]);
 }

@@ -6,7 +6,9 @@
 pub mod check;
 mod client;
 mod connection;
+mod dead_letter;
 mod error;
+mod outbox;
 mod produce;
 mod properties;
 pub mod sink;
@@ -16,7 +18,8 @@ mod watch;
 
 pub(crate) use client::creation;
 pub use client::{Client, ClientSettings};
-pub use connection::{Broker, Connection, Partition, Topic};
+pub use connection::{Broker, Connection, Partition, Rights, Topic};
+pub use dead_letter::{DeadLetter, Origin, Replayed, Replayer, read_dead_letters};
 pub use error::KafkaError;
 pub use produce::{Content, KeyBy, ProduceError, ProduceSettings, Produced, Timestamps, produce};
 pub use properties::{is_secret, redacted};

@@ -1,6 +1,8 @@
 //! What of a topic's settings would cost records, or keep them from coming in.
 
 use super::{Role, TopicReport};
+use crate::kafka::Rights;
+use crate::kafka::source::TopicFormat;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,10 +44,10 @@ pub(super) fn of_topic(topic: &TopicReport, role: &Role, correction_horizon_ms: 
     let mut found = Found { topic: &topic.name, findings: Vec::new() };
     found.of_replicas(topic, matches!(role, Role::Write { .. }));
     match role {
-        Role::Read { last_of_key_suffices, .. } => {
+        Role::Read { format } => {
             found.of_records(topic);
             found.of_retention(topic, correction_horizon_ms);
-            if topic.cleanup().is_some_and(|policy| policy.contains("compact")) && !last_of_key_suffices {
+            if topic.cleanup().is_some_and(|policy| policy.contains("compact")) && *format != TopicFormat::Verdict {
                 found.warning(
                     "compacted",
                     "cleanup.policy holds compact: of records with one key only the last stays, and \
@@ -55,6 +57,15 @@ pub(super) fn of_topic(topic: &TopicReport, role: &Role, correction_horizon_ms: 
             }
         }
         Role::Write { compacted } => found.of_cleanup(topic, *compacted),
+    }
+    match (role, topic.rights) {
+        (Role::Read { .. }, Some(Rights { read: false, .. })) => {
+            found.failure("read_refused", "this user may not read it (Read)".to_owned());
+        }
+        (Role::Write { .. }, Some(Rights { write: false, .. })) => {
+            found.failure("write_refused", "this user may not write to it (Write)".to_owned());
+        }
+        _ => {}
     }
     if topic.settings.is_empty() {
         found.warning(
@@ -117,11 +128,11 @@ impl Found<'_> {
 
     fn of_records(&mut self, topic: &TopicReport) {
         if let Some(refusal) = &topic.unreadable {
-            self.failure("read_refused", refusal.clone());
+            self.failure("unreadable", refusal.clone());
         }
         let (broken, problem) = &topic.broken;
         let problem = problem.as_deref().unwrap_or_default();
-        let format = topic.format.unwrap_or_default();
+        let format = topic.format.map(TopicFormat::as_str).unwrap_or_default();
         match (*broken, topic.sampled) {
             (0, _) => {}
             (broken, sampled) if broken == sampled => self.failure(
@@ -176,8 +187,6 @@ impl Found<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const DAY_MS: i64 = 86_400_000;
@@ -188,7 +197,7 @@ mod tests {
     }
 
     fn read() -> Role {
-        Role::Read { format: "event", decode: Arc::new(|_, _| Ok(())), last_of_key_suffices: false }
+        Role::Read { format: TopicFormat::Event }
     }
 
     fn names(topic: &TopicReport, role: &Role) -> Vec<&'static str> {

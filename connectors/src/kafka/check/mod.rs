@@ -8,28 +8,19 @@ mod sample;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
-
 pub use self::findings::{Finding, Level};
-pub use self::sample::Decode;
 use super::client::Client;
-use super::connection::{Broker, Connection, Topic};
+use super::connection::{Broker, Connection, Rights, Topic};
 use super::error::KafkaError;
-use super::wait::wait_for;
-use super::watch::Watch;
+use super::source::TopicFormat;
 
 /// What a topic is to Recount.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Role {
     /// It is read.
     Read {
-        /// Its format's name, to be shown.
-        format: &'static str,
-        /// What reads one record.
-        decode: Decode,
-        /// Whether only the last record of a key counts, as with verdicts alone.
-        last_of_key_suffices: bool,
+        /// How its records are written.
+        format: TopicFormat,
     },
     /// It is written; `compacted` where only the last message of a key must stay.
     Write {
@@ -39,7 +30,7 @@ pub enum Role {
 }
 
 /// What is to be looked at.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct CheckSettings {
     /// The topics.
     pub topics: Vec<(String, Role)>,
@@ -75,7 +66,7 @@ pub struct TopicReport {
     /// Whether it is read; else it is written.
     pub is_read: bool,
     /// Its format, where it is read.
-    pub format: Option<&'static str>,
+    pub format: Option<TopicFormat>,
     /// How many partitions it has.
     pub partitions: usize,
     /// How many partitions have no leader.
@@ -94,6 +85,8 @@ pub struct TopicReport {
     pub broken: (usize, Option<String>),
     /// Why it can not be read.
     pub unreadable: Option<String>,
+    /// What this user may do; `None` where the broker does not say.
+    pub rights: Option<Rights>,
 }
 
 impl TopicReport {
@@ -115,11 +108,10 @@ impl TopicReport {
 pub fn check(client: &Client, settings: &CheckSettings) -> Result<Report, KafkaError> {
     let connection = client.connect()?;
     let mut report = Report { brokers: connection.brokers(settings.wait)?, ..Report::default() };
-    let admin = client.admin()?;
     for (name, role) in &settings.topics {
         match connection.topic(name, settings.wait) {
             Ok(topic) => {
-                let described = describe(client, &connection, &admin, &topic, role, settings.wait)?;
+                let described = describe(client, &connection, &topic, role, settings.wait)?;
                 report.findings.extend(findings::of_topic(&described, role, settings.correction_horizon_ms));
                 report.topics.push(described);
             }
@@ -134,7 +126,6 @@ pub fn check(client: &Client, settings: &CheckSettings) -> Result<Report, KafkaE
 fn describe(
     client: &Client,
     connection: &Connection,
-    admin: &AdminClient<Watch>,
     topic: &Topic,
     role: &Role,
     wait: Duration,
@@ -146,30 +137,17 @@ fn describe(
         leaderless: topic.partitions.iter().filter(|one| one.leader.is_none()).count(),
         replicas: fewest(|one| one.replicas.len()),
         in_sync: fewest(|one| one.in_sync.len()),
-        settings: settings_of(admin, &topic.name, wait)?,
+        settings: client.topic_settings(&topic.name, wait)?,
+        rights: connection.rights(&topic.name, wait)?,
         ..TopicReport::default()
     };
-    if let Role::Read { format, decode, .. } = role {
+    if let Role::Read { format } = role {
         (report.is_read, report.format) = (true, Some(*format));
-        let sample = sample::sample(client, connection, topic, decode, wait)?;
+        let sample = sample::sample(client, connection, topic, *format, wait)?;
         report.offsets = sample.offsets;
         report.sampled = sample.records;
         report.broken = (sample.broken, sample.first_problem);
         report.unreadable = sample.refusal;
     }
     Ok(report)
-}
-
-/// The settings of a topic; none where this user may not see them.
-fn settings_of(admin: &AdminClient<Watch>, topic: &str, wait: Duration) -> Result<HashMap<String, String>, KafkaError> {
-    let options = AdminOptions::new().request_timeout(Some(wait));
-    let action = || format!("the settings of topic {topic:?} can not be read");
-    let described = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
-    match described.map_err(|cause| KafkaError::call(action(), cause))?.pop() {
-        Some(Ok(resource)) => {
-            Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
-        }
-        Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => Ok(HashMap::new()),
-        Some(Err(code)) => Err(KafkaError::call(action(), Cause::Global(code))),
-    }
 }

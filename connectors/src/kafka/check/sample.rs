@@ -1,17 +1,18 @@
 //! Some records of a topic, read to see that they can be read.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
-use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::kafka::client::{Client, creation};
 use crate::kafka::connection::{Connection, Topic};
 use crate::kafka::error::KafkaError;
+use crate::kafka::source::format::CONTENT_TYPE;
+use crate::kafka::source::{TopicFormat, native};
 use crate::kafka::watch::Watch;
 
 /// Offsets looked at of each partition, from its end.
@@ -20,11 +21,6 @@ const LAST: i64 = 10;
 const PARTITIONS_MAX: usize = 32;
 /// The group that lag tools would see, if anything were committed.
 const GROUP: &str = "recount";
-/// The header that names a record's format.
-const CONTENT_TYPE: &str = "content-type";
-
-/// Reads one record, given with its header `content-type`, and says what is wrong with it.
-pub type Decode = Arc<dyn Fn(&[u8], Option<&[u8]>) -> Result<(), String> + Send + Sync>;
 
 /// What was read.
 #[derive(Default)]
@@ -42,7 +38,7 @@ pub(super) fn sample(
     client: &Client,
     connection: &Connection,
     topic: &Topic,
-    decode: &Decode,
+    format: TopicFormat,
     wait: Duration,
 ) -> Result<Sample, KafkaError> {
     let mut sample = Sample::default();
@@ -72,25 +68,22 @@ pub(super) fn sample(
         if Instant::now() >= deadline {
             sample.refusal = Some(format!("no record came within {} s", wait.as_secs_f32()));
         }
-        sample.take(&consumer, &mut open, decode);
+        sample.take(&consumer, &mut open, format);
     }
     Ok(sample)
 }
 
 impl Sample {
-    fn take(&mut self, consumer: &BaseConsumer<Watch>, open: &mut BTreeSet<i32>, decode: &Decode) {
+    fn take(&mut self, consumer: &BaseConsumer<Watch>, open: &mut BTreeSet<i32>, format: TopicFormat) {
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(message)) => {
                 // A null value says that a key is gone, and is no record.
                 let Some(payload) = message.payload() else { return };
-                let headers = message.headers();
-                let content_type =
-                    headers.and_then(|all| all.iter().find(|one| one.key.eq_ignore_ascii_case(CONTENT_TYPE))?.value);
                 self.records += 1;
-                if let Err(problem) = decode(payload, content_type) {
+                if let Err(violation) = format.check(payload, native::header(&message, CONTENT_TYPE)) {
                     self.broken += 1;
                     let place = format!("{}/{}@{}", message.topic(), message.partition(), message.offset());
-                    self.first_problem.get_or_insert_with(|| format!("{place}: {problem}"));
+                    self.first_problem.get_or_insert_with(|| format!("{place}: {}", violation.detail));
                 }
             }
             Some(Err(Cause::PartitionEOF(partition))) => {
