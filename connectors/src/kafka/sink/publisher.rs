@@ -19,6 +19,12 @@ pub struct Outcomes {
     pub unknown: AtomicU64,
 }
 
+/// Whether something that failed is tried again, and why not.
+enum Retry {
+    Later(String),
+    Never(Box<SinkError>),
+}
+
 /// Publishes what one sink has to say. One thread owns it.
 pub struct Publisher {
     settings: PublisherSettings,
@@ -150,28 +156,31 @@ impl Publisher {
             (self.settings.guard)().map_err(|why| SinkError::Replaced { sink: self.settings.identity.sink, why })?;
             let made = self.peek().and_then(|()| {
                 let opened = Producer::open(&self.settings, self.cancel.clone());
-                opened.map_err(|failure| (failure.to_string(), self.lasting(failure)))
+                opened.map_err(|failure| match failure {
+                    Failure::Abort(why) | Failure::Unknown(why) => Retry::Later(why),
+                    failure => Retry::Never(Box::new(self.fatal(failure))),
+                })
             });
             match made {
                 Ok(producer) => {
                     self.producer = Some(producer);
                     return Ok(());
                 }
-                Err((_, Some(error))) => return Err(error),
-                Err((why, None)) => self.patience.wait("making a producer", &why)?,
+                Err(Retry::Never(error)) => return Err(*error),
+                Err(Retry::Later(why)) => self.patience.wait("making a producer", &why)?,
             }
         }
     }
 
     /// Looks whether a later writer has published, before anybody is fenced.
-    fn peek(&self) -> Result<(), (String, Option<SinkError>)> {
+    fn peek(&self) -> Result<(), Retry> {
         let judged = self.read(UpTo::Committed).and_then(|found| match found {
             Some(found) => found.judge(&self.settings.identity, u64::MAX),
             None => Ok(()),
         });
         judged.map_err(|error| match error.is_retryable() {
-            true => (error.to_string(), None),
-            false => (String::new(), Some(error)),
+            true => Retry::Later(error.to_string()),
+            false => Retry::Never(Box::new(error)),
         })
     }
 
@@ -199,14 +208,6 @@ impl Publisher {
         match error.is_retryable() {
             true => self.patience.wait(doing, &error),
             false => Err(error),
-        }
-    }
-
-    /// The error of a failure that waiting does not heal.
-    fn lasting(&self, failure: Failure) -> Option<SinkError> {
-        match failure {
-            Failure::Abort(_) | Failure::Unknown(_) => None,
-            failure => Some(self.fatal(failure)),
         }
     }
 
