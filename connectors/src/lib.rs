@@ -23,6 +23,7 @@ pub mod protobuf;
 mod raw_store;
 mod source;
 pub mod store;
+pub mod streams;
 pub mod workload;
 
 pub use error::SourceError;

@@ -14,5 +14,6 @@ pub mod idiomatic;
 pub mod kafka;
 pub mod mem_store;
 pub mod model;
+pub mod pipeline;
 pub mod record;
 pub mod script;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use memchr::memmem;
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::store::EpochBinding;
 
-use super::BindingError;
 use super::format::{self, MAGIC};
+use super::{BindingError, BindingLog};
 use crate::checksum::Checksum;
 use crate::data_dir::{DataDir, FileName, Files};
 use crate::disk::{Disk, OrDiskError as _};
@@ -136,4 +137,17 @@ pub(super) fn read_file(
 
 fn holds_any(bytes: &[u8], checksum: Checksum) -> bool {
     memmem::find_iter(bytes, MAGIC).any(|at| format::read(&bytes[at..], checksum).is_some())
+}
+
+/// The positions of the newest binding, where it is of an epoch after `epoch`; nothing else was read since then.
+///
+/// # Errors
+/// As [`Bindings::read`].
+pub fn positions_after(dir: &DataDir, epoch: u64, log: &BindingLog) -> Result<Vec<Position>, BindingError> {
+    let newest = log.next_epoch() - 1;
+    if newest <= epoch {
+        return Ok(Vec::new());
+    }
+    let binding = Bindings::read(dir, newest)?.next().transpose()?;
+    Ok(binding.map(|binding| binding.positions).unwrap_or_default())
 }

@@ -5,6 +5,7 @@
 //! DIR/store.json        what the store was made with; made once
 //! DIR/writers/NNNNNNNN  one empty file a writer: the fence
 //! DIR/log/PPPP/         segments of a partition         (the log)
+//! DIR/streams/          which streams there are         (streams; where records come from Kafka)
 //! DIR/bindings/         what was bound to every epoch   (bindings)
 //! DIR/runs/             checkpoints                     (store)
 //! DIR/bindings-NNNNNN/  the same two, after everything was
@@ -34,7 +35,7 @@ use crate::disk::{Disk, DiskError, Lock, OrDiskError as _};
 pub use error::{DataDirError, FinishError};
 pub use fence::{Fence, Fenced};
 pub(crate) use files::{FileName, Files};
-pub use store_file::FORMAT;
+pub use store_file::{FORMAT, StoreSource};
 use store_file::{STORE_FILE, StoreFile};
 
 /// Where the lock is.
@@ -43,6 +44,8 @@ pub(crate) const LOCK_FILE: &str = "LOCK";
 pub(crate) const WRITERS_DIR: &str = "writers";
 /// Where the log is.
 pub(crate) const LOG_DIR: &str = "log";
+/// Where the list of streams is, in a store whose records come from Kafka.
+pub(crate) const STREAMS_DIR: &str = "streams";
 /// Where the bindings of a new store are.
 const BINDINGS_DIR: &str = "bindings";
 /// Where the checkpoints of a new store are.
@@ -56,7 +59,9 @@ pub struct NewStore {
     pub id: u64,
     /// The random secret from which ids get their fingerprints.
     pub hash_secret: [u8; 16],
-    /// Partitions of its log, from 1 to 4,096.
+    /// Where its records come from.
+    pub source: StoreSource,
+    /// Partitions of its log, from 1 to 4,096; where it has none it does not matter.
     pub partitions: u16,
 }
 
@@ -78,7 +83,7 @@ impl DataDir {
     /// anything.
     ///
     /// # Errors
-    /// Where another process holds it, where its format or its rules are not ours, and where the disk fails.
+    /// Where another process holds it, where its format, its source or its rules are not ours, and where the disk fails.
     pub fn open(disk: Arc<dyn Disk>, new: &NewStore, rules: Rules) -> Result<DataDir, DataDirError> {
         DataDir::open_any(disk, Some((new, rules)))
     }
@@ -109,7 +114,8 @@ impl DataDir {
         sync_dir(&*disk, "")?;
         let store = match (StoreFile::load(&*disk)?, new) {
             (Some(store), None) => store,
-            (Some(store), Some((_, rules))) => {
+            (Some(store), Some((new, rules))) => {
+                store.check_source(&*disk, new.source)?;
                 store.check_rules(&*disk, &rules)?;
                 store
             }
@@ -179,6 +185,11 @@ impl DataDir {
         HashKey::new(self.store.hash_secret)
     }
 
+    /// Where its records come from, fixed when the store was made.
+    pub fn source(&self) -> StoreSource {
+        self.store.source
+    }
+
     /// Partitions of the log, fixed when the store was made.
     pub fn partitions(&self) -> u16 {
         self.store.partitions
@@ -233,8 +244,9 @@ fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, DataDirError> {
 
 /// A new key over old data would give every id another fingerprint.
 fn check_no_data(disk: &dyn Disk) -> Result<(), DataDirError> {
-    for dir in [LOG_DIR, BINDINGS_DIR, RUNS_DIR] {
-        if !disk.list(dir).or_disk_error(disk, dir, "can not be listed")?.is_empty() {
+    for dir in [LOG_DIR, STREAMS_DIR, BINDINGS_DIR, RUNS_DIR] {
+        let is_there = disk.exists(dir).or_disk_error(disk, dir, "can not be looked at")?;
+        if is_there && !disk.list(dir).or_disk_error(disk, dir, "can not be listed")?.is_empty() {
             return Err(DataDirError::StoreFileMissing { file: disk.place(STORE_FILE) });
         }
     }

@@ -83,6 +83,14 @@ pub enum KafkaError {
         /// The topic.
         topic: String,
     },
+    /// There is no such partition.
+    #[error("kafka topic {topic:?} has no partition {partition}")]
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
     /// Kafka refused something, or did not answer.
     #[error("kafka: {action}: {cause}")]
     Call {

@@ -18,7 +18,7 @@ pub use rows::Ad;
 pub use sizes::ArrangementSize;
 pub use snapshot::Snapshot;
 
-pub(crate) use reader::Shared;
+pub(crate) use reader::{Shared, Streams};
 
 use thiserror::Error;
 

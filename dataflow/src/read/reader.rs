@@ -1,7 +1,7 @@
 //! The handle that readers hold.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use crate::domain::cause::Cause;
@@ -22,9 +22,35 @@ pub(crate) struct Shared {
     pub(crate) windows: Windows,
     pub(crate) rules: Rules,
     pub(crate) key: HashKey,
-    pub(crate) streams: Vec<StreamName>,
+    pub(crate) streams: Streams,
     /// The number of the checkpoint that the engine went on from.
     pub(crate) restored_from: Option<u64>,
+}
+
+/// The names of the streams, by number. There may come more.
+pub(crate) struct Streams {
+    names: RwLock<Arc<[StreamName]>>,
+}
+
+impl Streams {
+    pub(crate) fn new(names: Vec<StreamName>) -> Self {
+        Streams { names: RwLock::new(names.into()) }
+    }
+
+    /// Adds a stream, and returns its number.
+    ///
+    /// # Panics
+    /// Where there are as many as can be numbered.
+    pub(crate) fn add(&self, name: StreamName) -> u16 {
+        let mut names = self.names.write().expect("nothing panics while it holds the names of streams");
+        let number = u16::try_from(names.len()).expect("a stream's number has 16 bits");
+        *names = names.iter().cloned().chain([name]).collect();
+        number
+    }
+
+    fn all(&self) -> Arc<[StreamName]> {
+        Arc::clone(&self.names.read().expect("nothing panics while it holds the names of streams"))
+    }
 }
 
 /// A handle for reading; cheap to clone, for any thread.
@@ -153,9 +179,9 @@ impl Reader {
         self.shared.rules
     }
 
-    /// The names of the streams, by number.
-    pub fn streams(&self) -> &[StreamName] {
-        &self.shared.streams
+    /// The names of the streams, by number: those of every epoch that could be read before the call are among them.
+    pub fn streams(&self) -> Arc<[StreamName]> {
+        self.shared.streams.all()
     }
 }
 
