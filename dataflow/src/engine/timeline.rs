@@ -243,7 +243,9 @@ impl Timeline {
         let state = self.lock();
         let Some(next) = state.followers.slowest() else { return (0, false) };
         let Readable { since, upper } = state.readable();
-        (upper.saturating_sub(next), next <= since && state.history.bytes < state.bytes)
+        // The newest epoch stays anyway, however large it is.
+        let is_large = next <= since && next + 1 < upper && state.history.bytes < state.bytes;
+        (upper.saturating_sub(next), is_large)
     }
 
     /// Says that chunks have been written to files that may be held in their place.
