@@ -51,7 +51,7 @@ impl Checkpoint {
         let dictionary = Dictionary::new();
         for piece in &manifest.names {
             let names = names::decode(packs.piece(piece.place));
-            dictionary.extend(names.ok_or_else(|| damaged("a piece of names can not be read"))?);
+            dictionary.restore(names.ok_or_else(|| damaged("a piece of names can not be read"))?);
         }
         let mut records = Vec::new();
         for piece in &manifest.set_aside {

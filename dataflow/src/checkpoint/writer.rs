@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::domain::fact::Position;
-use crate::domain::fingerprint::Fingerprint;
+use crate::engine::Named;
 use crate::engine::timeline::Held;
 use crate::operators::context::State;
 use crate::read::Reader;
@@ -35,8 +35,8 @@ pub struct Checkpointer {
     /// Every pack that a piece may be in.
     packs: BTreeMap<u64, PackName>,
     names: Vec<Piece>,
-    /// Names that no piece holds yet.
-    new_names: Vec<(Fingerprint, Arc<str>)>,
+    /// What was named and no piece holds yet.
+    new_names: Vec<Named>,
     set_aside: Vec<Piece>,
 }
 
@@ -152,7 +152,7 @@ impl Checkpointer {
         let mut pack = PackWriter::new(&*store, self.next_pack, self.writer);
         self.next_pack += 1;
         let (states, homes) = ChunkWriter::new(&mut pack, &stale, self.release).write(&held.workers)?;
-        let names = self.write_names(&mut pack, &stale)?;
+        let names = self.write_names(&mut pack, &stale, held.retention(&self.reader.rules()).first_named_day())?;
         let set_aside = self.write_set_aside(&mut pack, &stale, epoch)?;
         let pack = pack.finish()?;
         // The pack is durable: whatever happens to the manifest, these pieces need not be written again.
@@ -178,9 +178,19 @@ impl Checkpointer {
         Ok(self.packs.values().filter(is_stale).map(|pack| pack.number).collect())
     }
 
-    fn write_names(&self, pack: &mut PackWriter<'_>, stale: &BTreeSet<u64>) -> Result<Vec<Piece>, CheckpointError> {
+    /// Adds the new names to those that are written. A piece without a day that names are still asked about for goes.
+    fn write_names(
+        &self,
+        pack: &mut PackWriter<'_>,
+        stale: &BTreeSet<u64>,
+        first_day: u32,
+    ) -> Result<Vec<Piece>, CheckpointError> {
         let new = names::encode(&self.new_names);
-        pieces::extend(&self.names, new, 0, stale, &self.packs, (&*self.store, pack))
+        let last = self.new_names.iter().map(|named| u64::from(named.day)).max().unwrap_or(0);
+        let needed: Vec<Piece> =
+            self.names.iter().filter(|piece| u64::from(first_day) <= piece.last).copied().collect();
+        let sift = |bytes: Vec<u8>| names::sift(&bytes, first_day);
+        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), sift)
     }
 
     fn write_set_aside(
@@ -194,7 +204,7 @@ impl Checkpointer {
         let last = records.last().map_or(written, |(number, _)| *number);
         let new = set_aside::encode(records.iter().map(|(number, record)| (*number, &**record)));
         let needed: Vec<Piece> = self.set_aside.iter().filter(|piece| oldest <= piece.last).copied().collect();
-        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack))
+        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), Some)
     }
 
     /// Creates the manifest: from here on the checkpoint is one.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use crate::domain::cause::Cause;
 use crate::domain::fact::Position;
 use crate::domain::metrics::Metrics;
-use crate::domain::retention::Retention;
 use crate::domain::validate::Reason;
 use crate::domain::window::{Granularity, WindowState};
 
@@ -51,17 +50,8 @@ pub struct Correction {
 }
 
 impl Correction {
-    /// Leaves those whose rows are kept, in the order in which corrections are listed.
-    pub(super) fn list(corrections: &mut Vec<Correction>, retention: &Retention) {
-        corrections.retain(|correction| {
-            let Row { granularity, window_start_ms, .. } = correction.after;
-            retention.first_row(granularity) <= granularity.window_of(window_start_ms)
-        });
-        corrections.sort_by(|a, b| a.order().cmp(&b.order()));
-    }
-
     /// The order in which corrections are listed.
-    fn order(&self) -> (u64, &[u8], Granularity, i64) {
+    pub(super) fn order(&self) -> (u64, &[u8], Granularity, i64) {
         (self.epoch, self.after.ad_id.as_bytes(), self.after.granularity, self.after.window_start_ms)
     }
 }

@@ -5,14 +5,15 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use crate::domain::cause::Cause;
-use crate::domain::fingerprint::{Fingerprint, HashKey};
+use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
 use crate::engine::timeline::{Held, Timeline};
-use crate::engine::{Dictionary, StreamName};
+use crate::engine::{Dictionary, Named, StreamName};
 use crate::operators::context::Windows;
+use crate::operators::records::CorrectionRecord;
 
 use super::answer::{Correction, SetAside};
-use super::rows::correction;
+use super::rows::corrections_of;
 use super::{ReadError, Readable, Snapshot};
 
 /// What the engine and its readers share.
@@ -88,28 +89,29 @@ impl Reader {
     /// # Errors
     /// [`ReadError::AsOfTooOld`] and [`ReadError::AsOfTooNew`].
     pub fn snapshot(&self, as_of: Option<u64>) -> Result<Snapshot, ReadError> {
-        Ok(Snapshot::new(Arc::clone(&self.shared), self.shared.timeline.hold(as_of)?))
+        let names = self.shared.dictionary.hold();
+        Ok(Snapshot::new(Arc::clone(&self.shared), names, self.shared.timeline.hold(as_of)?))
     }
 
     /// Corrections of complete epochs in `[from_epoch, to_epoch)`, by epoch, then (ad id, granularity, window). They are kept as
     /// long as their rows, whatever `since` is.
     pub fn corrections(&self, from_epoch: u64, to_epoch: u64) -> Vec<Correction> {
+        let _names = self.shared.dictionary.hold();
         let Ok(held) = self.shared.timeline.hold(None) else { return Vec::new() };
         let to_epoch = to_epoch.min(held.readable.upper);
         // What the history still has by epoch need not be searched for among all corrections.
         let recent = self.shared.timeline.readable_in(from_epoch..to_epoch);
         let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.epoch);
-        let mut corrections: Vec<Correction> = Vec::new();
+        let retention = held.retention(&self.shared.rules);
+        let mut records: Vec<&CorrectionRecord> = Vec::new();
         if from_epoch < by_epoch_from {
             let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
-            let older =
-                runs.flat_map(|run| run.iter()).filter(|record| (from_epoch..by_epoch_from).contains(&record.epoch));
-            corrections.extend(older.map(|record| correction(&self.shared, record)));
+            let older = runs.flat_map(|run| run.iter());
+            records.extend(older.filter(|record| (from_epoch..by_epoch_from).contains(&record.epoch)));
         }
         let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
-        corrections.extend(deltas.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)));
-        Correction::list(&mut corrections, &held.retention(&self.shared.rules));
-        corrections
+        records.extend(deltas.flat_map(|run| run.iter()));
+        corrections_of(&self.shared, records, &retention)
     }
 
     /// Follows the epochs from `next` on: none of them leaves the history before the follower has done with it.
@@ -164,8 +166,8 @@ impl Reader {
         self.shared.timeline.settle();
     }
 
-    /// The names that were added since the last call.
-    pub(crate) fn take_new_names(&self) -> Vec<(Fingerprint, Arc<str>)> {
+    /// The ads that were named, new or again, since the last call.
+    pub(crate) fn take_new_names(&self) -> Vec<Named> {
         self.shared.dictionary.take_new()
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
+use crate::domain::retention::Retention;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
@@ -126,7 +127,7 @@ impl Snapshot {
         for (number, delta) in self.complete.deltas.iter().enumerate() {
             let per = self.shared.windows.base.per(granularity);
             let base = delta.base.iter().flat_map(|run| run.iter());
-            let rows = base.map(|record| (record.key(), record.window / per, record.metrics.widen()));
+            let rows = base.map(|record| (record.key(), record.window / per, record.metrics()));
             let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
             let of_size = overlaps.filter(|record| record.window.granularity() == granularity).map(|record| {
                 let users = Metrics { unique_users: -record.users, ..Metrics::default() };
@@ -152,10 +153,7 @@ impl Snapshot {
     /// here; [`Reader::corrections`](super::Reader::corrections) finds them.
     pub fn corrections(&self) -> Vec<Correction> {
         let runs = self.complete.deltas.iter().filter_map(|delta| delta.corrections.as_ref());
-        let mut corrections: Vec<Correction> =
-            runs.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)).collect();
-        Correction::list(&mut corrections, &self.retention());
-        corrections
+        corrections_of(&self.shared, runs.flat_map(|run| run.iter()).collect(), &self.retention())
     }
 
     fn asked(&self, granularity: Granularity, windows: Range<u32>) -> Asked {
@@ -228,6 +226,19 @@ pub(super) fn row(
     let window_start_ms = granularity.start_ms(window);
     let state = WindowState::of(granularity, window_start_ms, watermark);
     Row { ad_id: Arc::clone(name), granularity, window_start_ms, metrics, state, revision }
+}
+
+/// The corrections that some records tell of, as far as their rows are kept, in the order in which corrections are listed.
+pub(super) fn corrections_of(
+    shared: &Shared,
+    mut records: Vec<&CorrectionRecord>,
+    retention: &Retention,
+) -> Vec<Correction> {
+    // What is no row any more may have no name any more.
+    records.retain(|record| record.window.is_row(retention));
+    let mut corrections: Vec<Correction> = records.into_iter().map(|record| correction(shared, record)).collect();
+    corrections.sort_by(|a, b| a.order().cmp(&b.order()));
+    corrections
 }
 
 /// The correction that a record tells of.

@@ -11,7 +11,7 @@ use crate::domain::window::WindowState;
 use crate::trace::record::rank;
 use crate::trace::{Horizon, Record};
 
-use super::WindowCode;
+use super::{PackedMetrics, WindowCode};
 
 /// One correction. Epochs are kept apart for as long as the row lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -30,12 +30,12 @@ pub(crate) struct CorrectionRecord {
     /// The wall clock bound to the epoch, ms since 1970.
     pub(crate) wall_ms: i64,
     before: [i64; 6],
-    after: [i64; 6],
+    change: PackedMetrics,
 }
 
 impl CorrectionRecord {
     /// The first correction of one row.
-    pub(crate) fn new(ad: Fingerprint, window: WindowCode, epoch: u64, before: Metrics, after: Metrics) -> Self {
+    pub(crate) fn new(ad: Fingerprint, window: WindowCode, epoch: u64, before: Metrics, change: Metrics) -> Self {
         CorrectionRecord {
             ad_hash: ad.hash,
             ad_low: ad.low,
@@ -43,7 +43,7 @@ impl CorrectionRecord {
             epoch,
             revision: 1,
             before: unpack(before),
-            after: unpack(after),
+            change: PackedMetrics::new(change),
             ..CorrectionRecord::zeroed()
         }
     }
@@ -71,12 +71,12 @@ impl CorrectionRecord {
 
     /// The row after.
     pub(crate) fn after(&self) -> Metrics {
-        pack(self.after)
+        self.before() + self.change.widen()
     }
 }
 
 impl Record for CorrectionRecord {
-    const SCHEMA: u16 = 8;
+    const SCHEMA: u16 = 10;
     const FOLDS: bool = false;
 
     // Windows of several sizes have no common measure: each is looked at.
