@@ -4,18 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use recount_connectors::data_dir::DataDir;
-use recount_connectors::log::{Log, LogFailure};
-use recount_connectors::{FileSource, RawStore, Source};
+use recount_connectors::{FileSource, RawStore};
 use recount_dataflow::checkpoint::Checkpointer;
+use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::Reader;
-use tokio::sync::oneshot;
 
+use crate::api::ingest::{Door, Ingest};
 use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
-use crate::store::{Checkpointing, Store, StoreError, StoreSettings, Trigger};
+use crate::store::{Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
 pub(crate) struct Backend {
@@ -29,8 +29,7 @@ pub(crate) struct Backend {
 /// What a data directory adds.
 struct Kept {
     dir: Arc<DataDir>,
-    log: Arc<Log>,
-    log_failure: oneshot::Receiver<Arc<LogFailure>>,
+    records: Records,
     checkpoints: Checkpointing,
     /// What is told of it, until somebody takes it.
     measured: Option<StoreCollector>,
@@ -70,19 +69,19 @@ impl Backend {
         let (pace, keep) = (store.pace, store.checkpoints_kept);
         let store = Store::open(store, settings.engine.rules, stopping)?;
         let lineage = store.lineage();
-        let Store { dir, log, failure, checkpoint, damaged, recorded, bindings, source, files } = store;
+        let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
         let binding_syncs = Box::new(bindings.sync_times());
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
         let (reader, raw) = (engine.reader(), source.raw_store());
         let writer = dir.fence().writer().into();
         let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
-        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval);
+        let feed = Feed::start(engine, source, Box::new(recorded), settings.epoch_interval);
         let feed = feed.map_err(ServerError::Thread)?;
-        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace);
+        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), records.retention(), pace);
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
         let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
-        let kept = Kept { dir, log, log_failure: failure, checkpoints, measured: Some(measured) };
+        let kept = Kept { dir, records, checkpoints, measured: Some(measured) };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }
 
@@ -91,9 +90,13 @@ impl Backend {
         self.feed.caught_up().await
     }
 
-    /// Where clients append; `None` where records come from files.
-    pub(crate) fn log(&self) -> Option<Arc<Log>> {
-        self.kept.as_ref().map(|kept| kept.log.clone())
+    /// Where clients append, where they can.
+    pub(crate) fn door(&self, rules: Rules) -> Door {
+        match self.kept.as_ref().map(|kept| &kept.records) {
+            Some(Records::Log(log, _)) => Door::Open(Ingest::new(log.clone(), rules, self.lineage)),
+            Some(Records::Kafka(_)) => Door::Kafka,
+            None => Door::Files,
+        }
     }
 
     /// What asks for a checkpoint, where there are any.
@@ -103,7 +106,12 @@ impl Backend {
 
     /// Adds what a data directory tells of itself.
     pub(crate) fn measure(&mut self, metrics: Metrics) -> Metrics {
-        match self.kept.as_mut().and_then(|kept| kept.measured.take()) {
+        let Some(kept) = &mut self.kept else { return metrics };
+        let metrics = match &kept.records {
+            Records::Log(..) => metrics,
+            Records::Kafka(watch) => metrics.with_kafka(watch),
+        };
+        match kept.measured.take() {
             Some(store) => metrics.with_store(store),
             None => metrics,
         }
@@ -115,20 +123,17 @@ impl Backend {
         tokio::select! {
             error = self.feed.failed() => error.into(),
             error = kept.checkpoints.failed() => error.into(),
-            failure = &mut kept.log_failure => match failure {
-                Ok(failure) => ServerError::Log(failure),
-                Err(_) => panic!("the log's thread panicked; this is a bug in Recount"),
-            },
+            failure = kept.records.failed() => ServerError::Log(failure),
         }
     }
 
     /// Stops the feed and the engine, writes a last checkpoint, and lets go of the log and the directory, in this order. Blocks.
     pub(crate) fn stop(self) {
         self.feed.stop();
-        if let Some(Kept { dir, log, checkpoints, .. }) = self.kept {
+        if let Some(Kept { dir, records, checkpoints, .. }) = self.kept {
             checkpoints.stop();
             // Who still holds the log was broken off, and nothing is appended any more.
-            drop(log);
+            drop(records);
             // Its lock goes with it.
             drop(dir);
         }

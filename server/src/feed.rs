@@ -14,6 +14,8 @@ use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+/// How often the source hears what is bound.
+const BOUND_EVERY: Duration = Duration::from_secs(1);
 /// How long a replay waits for records before it looks whether to stop.
 const REPLAY_STEP: Duration = Duration::from_millis(50);
 
@@ -60,7 +62,8 @@ impl Feed {
         let (end, ended) = oneshot::channel();
         let (tell_caught_up, caught_up) = oneshot::channel();
         let stopper = source.stopper();
-        let mut feeding = Feeding { engine, source, stopped };
+        let known = source.streams().len();
+        let mut feeding = Feeding { engine, source, known, stopped };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || {
             let replayed = feeding.replay(recorded);
             let result = replayed.and_then(|is_whole| match is_whole {
@@ -114,12 +117,31 @@ impl Feed {
 struct Feeding {
     engine: Engine,
     source: Box<dyn Source>,
+    /// Streams that the engine knows.
+    known: usize,
     stopped: mpsc::Receiver<()>,
 }
 
 impl Feeding {
     fn is_stopped(&self) -> bool {
         matches!(self.stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected))
+    }
+
+    /// Names the streams that came since, where a batch is of one of them.
+    fn name_streams(&mut self, stream: u16) {
+        if self.known <= usize::from(stream) {
+            for name in self.source.streams().split_off(self.known) {
+                self.engine.add_stream(name);
+                self.known += 1;
+            }
+        }
+    }
+
+    /// Tells the source what every complete epoch has bound.
+    fn tell_bound(&mut self) {
+        if let Ok(snapshot) = self.engine.reader().snapshot(None) {
+            self.source.bound(&snapshot.positions());
+        }
     }
 
     /// Makes epochs again as they were bound; false where it was told to stop before the last.
@@ -129,7 +151,10 @@ impl Feeding {
             for &Position { stream, offset } in &binding.positions {
                 loop {
                     match self.source.next_of(stream, offset, REPLAY_STEP)? {
-                        Next::Batch(batch) => self.engine.push_bound(batch),
+                        Next::Batch(batch) => {
+                            self.name_streams(batch.stream);
+                            self.engine.push_bound(batch);
+                        }
                         Next::End => break,
                         Next::Waiting if self.is_stopped() => return Ok(false),
                         Next::Waiting => {}
@@ -148,9 +173,13 @@ impl Feeding {
     /// Feeds records as they come, until it is told to stop.
     fn live(&mut self, epoch_interval: Duration) -> Result<(), FeedError> {
         let mut close_at = Instant::now() + epoch_interval;
+        let mut tell_at = Instant::now() + BOUND_EVERY;
         while !self.is_stopped() {
             match self.source.next_within(close_at.saturating_duration_since(Instant::now()))? {
-                Next::Batch(batch) => self.engine.push(batch, Some(wall_ms()))?,
+                Next::Batch(batch) => {
+                    self.name_streams(batch.stream);
+                    self.engine.push(batch, Some(wall_ms()))?;
+                }
                 Next::Waiting => {}
                 Next::End => {
                     let epoch = self.engine.close_epoch(Some(wall_ms()))?;
@@ -165,9 +194,14 @@ impl Feeding {
                 self.engine.close_epoch(Some(wall_ms()))?;
                 close_at = Instant::now() + epoch_interval;
             }
+            if Instant::now() >= tell_at {
+                self.tell_bound();
+                tell_at = Instant::now() + BOUND_EVERY;
+            }
         }
         self.engine.close_epoch(Some(wall_ms()))?;
         self.engine.drain()?;
+        self.tell_bound();
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Settings: as written in [`layers`], and as checked in [`Config`]. Nothing but `Config::try_from` turns one into the other, so
 //! a program that runs has settings that fit together.
 
+mod kafka;
 mod keys;
 mod layers;
 mod units;
@@ -18,6 +19,7 @@ use recount_dataflow::domain::rules::{DAY_MS, Rules};
 use recount_dataflow::engine::History;
 use thiserror::Error;
 
+pub(crate) use self::kafka::{KafkaConfig, StartConfig, TopicConfig, shown_properties};
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
 pub(crate) use self::units::duration;
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) checkpoints_kept: usize,
     /// Bytes of memory that the state should stay below; `None` holds all in memory.
     pub(crate) memory_budget: Option<u64>,
+    /// Where records come from, where that is Kafka.
+    pub(crate) kafka: Option<KafkaConfig>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
@@ -120,6 +124,7 @@ impl TryFrom<&Layers> for Config {
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
             checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),
+            kafka: read.kafka()?,
             log_level: read.with("log.level", |text| Ok(text.to_string()))?,
             log_format: read.with("log.format", |text| match text {
                 "text" => Ok(LogFormat::Text),
