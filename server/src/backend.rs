@@ -5,19 +5,19 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use recount_connectors::data_dir::DataDir;
-use recount_connectors::log::{Log, LogFailure};
-use recount_connectors::{FileSource, RawStore, Source};
+use recount_connectors::{FileSource, RawStore};
 use recount_dataflow::checkpoint::Checkpointer;
+use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::Reader;
-use tokio::sync::oneshot;
 
+use crate::api::ingest::{Door, Ingest};
 use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
 use crate::sinks::{Opened, SinkError, Sinks, SinksSettings};
-use crate::store::{Checkpointing, Store, StoreError, StoreSettings, Trigger};
+use crate::store::{Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
 pub(crate) struct Backend {
@@ -31,8 +31,7 @@ pub(crate) struct Backend {
 /// What a data directory adds.
 struct Kept {
     dir: Arc<DataDir>,
-    log: Arc<Log>,
-    log_failure: oneshot::Receiver<Arc<LogFailure>>,
+    records: Records,
     checkpoints: Checkpointing,
     sinks: Option<Sinks>,
     /// How long sinks may still publish at the end.
@@ -83,7 +82,7 @@ impl Backend {
             }
         })?;
         let lineage = store.lineage();
-        let Store { dir, log, failure, checkpoint, damaged, recorded, bindings, source, files } = store;
+        let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
         let binding_syncs = Box::new(bindings.sync_times());
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
@@ -96,20 +95,12 @@ impl Backend {
             checkpointer.keep_up_to(sinks.restore_up_to());
         }
         let behind_max = settings.sinks.as_ref().map(SinksSettings::epochs_behind_max);
-        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), settings.epoch_interval, behind_max);
+        let feed = Feed::start(engine, source, Box::new(recorded), settings.epoch_interval, behind_max);
         let feed = feed.map_err(ServerError::Thread)?;
-        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), log.clone(), pace);
+        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), records.retention(), pace);
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
         let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
-        let kept = Kept {
-            dir,
-            log,
-            log_failure: failure,
-            checkpoints,
-            sinks,
-            drain: settings.drain,
-            measured: Some(measured),
-        };
+        let kept = Kept { dir, records, checkpoints, sinks, drain: settings.drain, measured: Some(measured) };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }
 
@@ -118,9 +109,13 @@ impl Backend {
         self.feed.caught_up().await
     }
 
-    /// Where clients append; `None` where records come from files.
-    pub(crate) fn log(&self) -> Option<Arc<Log>> {
-        self.kept.as_ref().map(|kept| kept.log.clone())
+    /// Where clients append, where they can.
+    pub(crate) fn door(&self, rules: Rules) -> Door {
+        match self.kept.as_ref().map(|kept| &kept.records) {
+            Some(Records::Log(log, _)) => Door::Open(Ingest::new(log.clone(), rules, self.lineage)),
+            Some(Records::Kafka(_)) => Door::Kafka,
+            None => Door::Files,
+        }
     }
 
     /// What asks for a checkpoint, where there are any.
@@ -131,6 +126,10 @@ impl Backend {
     /// Adds what a data directory tells of itself.
     pub(crate) fn measure(&mut self, metrics: Metrics) -> Metrics {
         let Some(kept) = &mut self.kept else { return metrics };
+        let metrics = match &kept.records {
+            Records::Log(..) => metrics,
+            Records::Kafka(watch) => metrics.with_kafka(watch),
+        };
         let metrics = match kept.measured.take() {
             Some(store) => metrics.with_store(store),
             None => metrics,
@@ -148,23 +147,21 @@ impl Backend {
             error = self.feed.failed() => error.into(),
             error = kept.checkpoints.failed() => error.into(),
             error = sink_failed(&mut kept.sinks) => error.into(),
-            failure = &mut kept.log_failure => match failure {
-                Ok(failure) => ServerError::Log(failure),
-                Err(_) => panic!("the log's thread panicked; this is a bug in Recount"),
-            },
+            failure = kept.records.failed() => ServerError::Log(failure),
         }
     }
 
-    /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint, and lets go of the log and the directory, in this order. Blocks.
+    /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint, and lets go of the log and
+    /// the directory, in this order. Blocks.
     pub(crate) fn stop(self) {
         self.feed.stop();
-        if let Some(Kept { dir, log, checkpoints, sinks, drain, .. }) = self.kept {
+        if let Some(Kept { dir, records, checkpoints, sinks, drain, .. }) = self.kept {
             if let Some(sinks) = sinks {
                 sinks.stop(drain);
             }
             checkpoints.stop();
             // Who still holds the log was broken off, and nothing is appended any more.
-            drop(log);
+            drop(records);
             // Its lock goes with it.
             drop(dir);
         }

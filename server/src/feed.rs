@@ -15,6 +15,8 @@ use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+/// How often the source hears what is bound.
+const BOUND_EVERY: Duration = Duration::from_secs(1);
 /// How long a replay waits for records before it looks whether to stop.
 const REPLAY_STEP: Duration = Duration::from_millis(50);
 /// How often it is looked whether those who follow have come closer.
@@ -68,8 +70,9 @@ impl Feed {
         let (end, ended) = oneshot::channel();
         let (tell_caught_up, caught_up) = oneshot::channel();
         let stopper = source.stopper();
+        let known = source.streams().len();
         let followers = behind_max.map(|behind_max| (engine.reader(), behind_max));
-        let mut feeding = Feeding { engine, source, stopped, followers };
+        let mut feeding = Feeding { engine, source, known, stopped, followers };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || {
             let replayed = feeding.replay(recorded);
             let result = replayed.and_then(|is_whole| match is_whole {
@@ -123,6 +126,8 @@ impl Feed {
 struct Feeding {
     engine: Engine,
     source: Box<dyn Source>,
+    /// Streams that the engine knows.
+    known: usize,
     stopped: mpsc::Receiver<()>,
     /// Who may hold the feed back: how many epochs somebody who follows may be behind.
     followers: Option<(Reader, u64)>,
@@ -155,6 +160,23 @@ impl Feeding {
         true
     }
 
+    /// Names the streams that came since, where a batch is of one of them.
+    fn name_streams(&mut self, stream: u16) {
+        if self.known <= usize::from(stream) {
+            for name in self.source.streams().split_off(self.known) {
+                self.engine.add_stream(name);
+                self.known += 1;
+            }
+        }
+    }
+
+    /// Tells the source what every complete epoch has bound.
+    fn tell_bound(&mut self) {
+        if let Ok(snapshot) = self.engine.reader().snapshot(None) {
+            self.source.bound(&snapshot.positions());
+        }
+    }
+
     /// Makes epochs again as they were bound; false where it was told to stop before the last.
     fn replay(&mut self, recorded: Recorded) -> Result<bool, FeedError> {
         for binding in recorded {
@@ -162,7 +184,10 @@ impl Feeding {
             for &Position { stream, offset } in &binding.positions {
                 loop {
                     match self.source.next_of(stream, offset, REPLAY_STEP)? {
-                        Next::Batch(batch) => self.engine.push_bound(batch),
+                        Next::Batch(batch) => {
+                            self.name_streams(batch.stream);
+                            self.engine.push_bound(batch);
+                        }
                         Next::End => break,
                         Next::Waiting if self.is_stopped() => return Ok(false),
                         Next::Waiting => {}
@@ -181,9 +206,13 @@ impl Feeding {
     /// Feeds records as they come, until it is told to stop.
     fn live(&mut self, epoch_interval: Duration) -> Result<(), FeedError> {
         let mut close_at = Instant::now() + epoch_interval;
+        let mut tell_at = Instant::now() + BOUND_EVERY;
         while !self.is_stopped() && self.wait_for_followers() {
             match self.source.next_within(close_at.saturating_duration_since(Instant::now()))? {
-                Next::Batch(batch) => self.engine.push(batch, Some(wall_ms()))?,
+                Next::Batch(batch) => {
+                    self.name_streams(batch.stream);
+                    self.engine.push(batch, Some(wall_ms()))?;
+                }
                 Next::Waiting => {}
                 Next::End => {
                     let epoch = self.engine.close_epoch(Some(wall_ms()))?;
@@ -198,9 +227,14 @@ impl Feeding {
                 self.engine.close_epoch(Some(wall_ms()))?;
                 close_at = Instant::now() + epoch_interval;
             }
+            if Instant::now() >= tell_at {
+                self.tell_bound();
+                tell_at = Instant::now() + BOUND_EVERY;
+            }
         }
         self.engine.close_epoch(Some(wall_ms()))?;
         self.engine.drain()?;
+        self.tell_bound();
         Ok(())
     }
 }

@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::ingest::Ingest;
 use crate::api::{Bounds, Shared};
 use crate::backend::Backend;
 use crate::evidence::Evidence;
@@ -56,7 +55,7 @@ pub struct ServerSettings {
 pub enum Input {
     /// Files, read at every start.
     Files(FileSource),
-    /// Clients, whose events are kept in a data directory.
+    /// Clients, whose events are kept in a data directory; or Kafka, with a data directory for everything else.
     Store(StoreSettings),
 }
 
@@ -147,11 +146,11 @@ pub async fn run(
     let (down, is_down) = watch::channel(false);
     let shared =
         Shared::new(reader, lineage, Evidence::new(backend.raw.clone()), settings.bounds, progress, is_down.clone());
-    let ingest = backend.log().map(|log| Ingest::new(log, settings.engine.rules, lineage));
-    let metrics = backend.measure(Metrics::new(shared.clone(), ingest.clone()));
+    let door = backend.door(settings.engine.rules);
+    let metrics = backend.measure(Metrics::new(shared.clone(), &door));
     let streams = settings.concurrent_streams;
-    let http_router = http::router(shared.clone(), Arc::new(metrics), ingest.clone());
-    let grpc_router = grpc::router(shared, ingest, backend.trigger(), streams, is_down.clone()).await;
+    let http_router = http::router(shared.clone(), Arc::new(metrics), door.clone());
+    let grpc_router = grpc::router(shared, door, backend.trigger(), streams, is_down.clone()).await;
     let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });

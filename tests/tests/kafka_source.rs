@@ -36,6 +36,13 @@ fn topics() -> &'static Topics {
     &BROKER.1
 }
 
+/// The records of tests are years old, and retention would take them.
+const FOR_EVER: (&str, &str) = ("retention.ms", "-1");
+
+fn create(topic: &str, partitions: i32) {
+    topics().create(topic, partitions, &[FOR_EVER]);
+}
+
 fn kafka(topic: &str, format: TopicFormat) -> KafkaSourceSettings {
     let client = ClientSettings::new(BROKER.0.servers()).with("reconnect.backoff.max.ms", "200");
     let topics = vec![Topic { name: topic.to_owned(), format }];
@@ -81,7 +88,7 @@ fn every_epoch_is_what_the_model_says_however_often_it_is_killed() {
         history.plan.history_epochs = ALL_EPOCHS;
         history.plan.cut = Cut::Every(3 + seed as usize % 5);
         let partitions = 1 + seed as i32 % 3;
-        topics().create(&topic, partitions, &[]);
+        create(&topic, partitions);
         let latest_ms = history.records.iter().filter_map(|record| match &record.body {
             Body::Click(click) => Some(click.event_ms),
             Body::Verdict(verdict) => Some(verdict.decided_ms),
@@ -167,7 +174,7 @@ fn check(
 /// Two partitions 30 days apart: the later one waits, so that nothing is parked that the order of time would have accepted.
 #[test]
 fn a_partition_does_not_run_ahead_of_one_that_is_days_behind() {
-    topics().create("skew", 2, &[]);
+    create("skew", 2);
     let days = |partition: i32, from: i64| -> Vec<Record> {
         let at_ms = |n: usize| NOON_MS + from * DAY_MS + n as i64 * 3 * 60_000;
         (0..2_000).map(|n| click_record(n + partition as usize * 10_000, partition, at_ms(n))).collect()
@@ -182,7 +189,7 @@ fn a_partition_does_not_run_ahead_of_one_that_is_days_behind() {
 
 #[test]
 fn new_partitions_are_read_from_their_beginning() {
-    topics().create("grows", 1, &[]);
+    create("grows", 1);
     topics().produce("grows", &[click_record(0, 0, NOON_MS)]);
     let disk = FaultDisk::default();
     let mut pipeline = start(&disk, &kafka("grows", TopicFormat::Json));
@@ -203,7 +210,7 @@ fn new_partitions_are_read_from_their_beginning() {
 
 #[test]
 fn a_new_pipeline_begins_where_it_is_told() {
-    topics().create("starts", 1, &[]);
+    create("starts", 1);
     topics().produce("starts", &(0..10).map(|n| click_record(n, 0, NOON_MS + n as i64 * 1_000)).collect::<Vec<_>>());
     let at = |partition: i32, offset| Start::Offsets([(("starts".to_owned(), partition), offset)].into());
     let starts = [
@@ -232,7 +239,7 @@ fn a_new_pipeline_begins_where_it_is_told() {
 
 #[test]
 fn broken_records_are_quarantined_with_their_coordinates_and_the_stream_goes_on() {
-    topics().create("poison", 1, &[("max.message.bytes", "4000000")]);
+    topics().create("poison", 1, &[FOR_EVER, ("max.message.bytes", "4000000")]);
     let json = |value: &[u8]| Record::of(value).with("content-type", "application/json");
     let tombstone = Record { value: None, key: Some(b"k".to_vec()), ..Record::default() };
     let bare = [&b"\x0a\x02c9\x12\x02ad\x18"[..], &varint(NOON_MS as u64)].concat();
@@ -285,4 +292,101 @@ fn varint(mut value: u64) -> Vec<u8> {
     }
     bytes.push(value as u8);
     bytes
+}
+
+/// Reads some records of a topic, writes a checkpoint, and ends; returns the disk as it is then.
+fn read_some(kafka: &KafkaSourceSettings, records: u64) -> FaultDisk {
+    let disk = FaultDisk::default();
+    let mut pipeline = start(&disk, kafka);
+    pipeline.read(records, NOON_MS).unwrap();
+    pipeline.checkpoint().unwrap();
+    drop(pipeline);
+    disk.restart(Loss::Unsynced)
+}
+
+fn clicks_of(partition: i32, ids: std::ops::Range<usize>) -> Vec<Record> {
+    ids.map(|id| click_record(id, partition, NOON_MS)).collect()
+}
+
+/// Starts with gaps accepted, reads so many records more, and returns how many clicks count then.
+fn go_on(disk: &FaultDisk, kafka: &KafkaSourceSettings, gaps: &[&str], records: u64) -> i64 {
+    let accepted_gaps = gaps.iter().map(|gap| gap.parse().unwrap()).collect();
+    let mut pipeline = start(disk, &KafkaSourceSettings { accepted_gaps, ..kafka.clone() });
+    pipeline.read(records, NOON_MS).unwrap();
+    pipeline.checkpoint().unwrap();
+    clicks(&pipeline)
+}
+
+#[test]
+fn what_retention_removed_is_refused_until_exactly_that_gap_is_accepted() {
+    create("removed", 1);
+    topics().produce("removed", &clicks_of(0, 0..5));
+    let kafka = kafka("removed", TopicFormat::Json);
+    let disk = read_some(&kafka, 5);
+    topics().produce("removed", &clicks_of(0, 5..10));
+    topics().delete_records("removed", 0, 8);
+    let said = start(&disk, &kafka).wait_for_error().0;
+    assert!(said.contains("goes on at offset 5, and the oldest record there is at 8"), "{said}");
+    assert!(said.contains("--accept-gap removed/0@5"), "{said}");
+    let wrong = KafkaSourceSettings { accepted_gaps: vec!["removed/0@4".parse().unwrap()], ..kafka.clone() };
+    let said = start(&disk, &wrong).wait_for_error().0;
+    assert!(said.contains("--accept-gap removed/0@5"), "{said}");
+
+    assert_eq!(go_on(&disk, &kafka, &["removed/0@5"], 2), 7);
+    // It is on the list for good: the flag changes nothing any more, and accepts no later gap.
+    topics().produce("removed", &clicks_of(0, 10..12));
+    assert_eq!(go_on(&disk, &kafka, &["removed/0@5"], 2), 9);
+    topics().produce("removed", &clicks_of(0, 12..14));
+    topics().delete_records("removed", 0, 13);
+    let later = KafkaSourceSettings { accepted_gaps: vec!["removed/0@5".parse().unwrap()], ..kafka.clone() };
+    let said = start(&disk, &later).wait_for_error().0;
+    assert!(said.contains("--accept-gap removed/0@12"), "{said}");
+    let typo = KafkaSourceSettings {
+        accepted_gaps: vec!["removed/0@12".parse().unwrap(), "removed/0@77".parse().unwrap()],
+        ..kafka
+    };
+    let said = start(&disk, &typo).wait_for_error().0;
+    assert!(said.contains("--accept-gap removed/0@77: reading goes on at offset 13"), "{said}");
+}
+
+#[test]
+fn a_topic_made_anew_is_not_taken_for_the_old_one() {
+    create("anew", 2);
+    topics().produce("anew", &[clicks_of(0, 0..3), clicks_of(1, 3..5)].concat());
+    let kafka = kafka("anew", TopicFormat::Json);
+    let disk = read_some(&kafka, 5);
+    topics().delete("anew");
+    let said = start(&disk, &kafka).wait_for_error().0;
+    assert!(said.contains("was deleted") && said.contains("--accept-gap anew/1@2"), "{said}");
+    create("anew", 2);
+    // The new topic is longer than the old one was: offsets alone would not tell.
+    topics().produce("anew", &[clicks_of(0, 10..20), clicks_of(1, 20..30)].concat());
+    let said = start(&disk, &kafka).wait_for_error().0;
+    assert!(said.contains("deleted and made anew: its id was"), "{said}");
+    assert!(said.ends_with("--accept-gap anew/0@3 --accept-gap anew/1@2"), "{said}");
+    assert_eq!(go_on(&disk, &kafka, &["anew/0@3", "anew/1@2"], 20), 25);
+    assert_eq!(go_on(&disk, &kafka, &[], 0), 25);
+}
+
+#[test]
+fn what_becomes_of_a_topic_while_it_is_read_is_refused_too() {
+    create("fades", 1);
+    topics().produce("fades", &clicks_of(0, 0..3));
+    let mut pipeline = start(&FaultDisk::default(), &kafka("fades", TopicFormat::Json));
+    pipeline.read(3, NOON_MS).unwrap();
+    topics().delete("fades");
+    create("fades", 1);
+    let said = pipeline.wait_for_error().0;
+    assert!(said.contains("fades") && said.contains("deleted"), "{said}");
+}
+
+#[test]
+fn a_topic_that_never_was_and_another_format_are_refused() {
+    let said = start(&FaultDisk::default(), &kafka("nowhere", TopicFormat::Json)).wait_for_error().0;
+    assert!(said.contains("there is no such topic"), "{said}");
+    create("format", 1);
+    topics().produce("format", &clicks_of(0, 0..1));
+    let disk = read_some(&kafka("format", TopicFormat::Json), 1);
+    let said = try_start(&disk, &kafka("format", TopicFormat::Event)).err().unwrap().0;
+    assert!(said.contains("was read as json, and the settings say event"), "{said}");
 }

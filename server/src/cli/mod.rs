@@ -8,6 +8,7 @@ mod error;
 mod generate;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kafka_source;
 mod logging;
 mod progress;
 mod quarantine;

@@ -1,14 +1,17 @@
-//! `[sink.kafka]`: what is published to Kafka. It is a tree with free names in it, so it is read by itself; only the file has it.
+//! What is published to Kafka, as checked. What only librdkafka can judge is judged when it is started.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use recount_dataflow::domain::window::Granularity;
-use serde::Deserialize;
 
-use super::{ConfigError, units};
+use super::kafka::{KafkaConfig, properties, value};
+use super::{ConfigError, Read, units};
 
-/// What is published, where to and how; checked.
+/// What stands for the broker's own default.
+const BROKERS: &str = "default";
+
+/// What is published, where to and how.
 #[derive(Clone, Debug)]
 pub(crate) struct KafkaSinks {
     pub(crate) bootstrap_servers: String,
@@ -39,216 +42,183 @@ pub(crate) struct KafkaCounts {
     pub(crate) granularities: Vec<Granularity>,
 }
 
-/// `[sink.kafka]` as written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Written {
-    bootstrap_servers: Option<String>,
-    properties: BTreeMap<String, Property>,
-    progress_topic: String,
-    transaction_timeout: String,
-    transaction_messages: usize,
-    transaction_bytes: String,
-    epochs_behind_max: u64,
-    replication: Option<u16>,
-    corrections: Option<WrittenSink>,
-    counts: Option<WrittenSink>,
-}
-
-impl Default for Written {
-    fn default() -> Self {
-        Written {
-            bootstrap_servers: None,
-            properties: BTreeMap::new(),
-            progress_topic: "recount.progress".into(),
-            transaction_timeout: "60s".into(),
-            transaction_messages: 100_000,
-            transaction_bytes: "32MiB".into(),
-            epochs_behind_max: 6_000,
-            replication: None,
-            corrections: None,
-            counts: None,
+impl Read<'_> {
+    /// What is published to Kafka; `None` where no topic is named. `source` is whence records come, whose brokers are taken where no
+    /// others are named.
+    pub(super) fn kafka_sinks(&self, source: Option<&KafkaConfig>) -> Result<Option<KafkaSinks>, ConfigError> {
+        let named = self.with("sink.kafka.bootstrap_servers", |text| Ok(text.trim().to_owned()))?;
+        let own = self.with("sink.kafka.properties", properties)?;
+        let corrections = self.kafka_sink("corrections")?;
+        let counts = self.kafka_sink("counts")?;
+        let granularities = self.with("sink.kafka.counts.granularities", granularities)?;
+        let progress_topic = self.with("sink.kafka.progress_topic", |text| match text {
+            "" => Err("a topic has a name".to_owned()),
+            name => Ok(name.to_owned()),
+        })?;
+        let transaction_timeout = self.duration("sink.kafka.transaction_timeout", Duration::from_secs(1))?;
+        let transaction_messages = self.number("sink.kafka.transaction_messages", 1, 100_000_000)?;
+        let transaction_bytes = self.with("sink.kafka.transaction_bytes", units::size)?.max(1);
+        let epochs_behind_max = self.number("sink.kafka.epochs_behind_max", 1, 1_000_000)? as u64;
+        if corrections.is_none() && counts.is_none() {
+            return match named.is_empty() && own.is_empty() {
+                true => Ok(None),
+                false => Err(ConfigError::new(
+                    "sink.kafka is given without a topic; write sink.kafka.corrections.topic or sink.kafka.counts.topic",
+                )),
+            };
         }
-    }
-}
-
-/// `[sink.kafka.corrections]` and `[sink.kafka.counts]` as written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WrittenSink {
-    topic: String,
-    #[serde(default)]
-    delivery: WrittenDelivery,
-    #[serde(default)]
-    format: WrittenFormat,
-    partitions: Option<u16>,
-    granularities: Option<Vec<WrittenGranularity>>,
-}
-
-/// A property of librdkafka as written.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Property {
-    Text(String),
-    Number(i64),
-    Switch(bool),
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WrittenDelivery {
-    #[default]
-    ExactlyOnce,
-    AtLeastOnce,
-}
-
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WrittenFormat {
-    #[default]
-    Json,
-    Protobuf,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum WrittenGranularity {
-    Minute,
-    FiveMinutes,
-    Hour,
-    Day,
-}
-
-impl From<WrittenGranularity> for Granularity {
-    fn from(written: WrittenGranularity) -> Granularity {
-        match written {
-            WrittenGranularity::Minute => Granularity::Minute,
-            WrittenGranularity::FiveMinutes => Granularity::FiveMinutes,
-            WrittenGranularity::Hour => Granularity::Hour,
-            WrittenGranularity::Day => Granularity::Day,
-        }
-    }
-}
-
-impl KafkaSinks {
-    /// Reads and checks the table; `source_servers` are the source's, which are taken where it names none.
-    ///
-    /// # Errors
-    /// Where a name is not known, a value is none, or something that is needed is missing.
-    pub(super) fn read(table: toml::Table, source_servers: Option<&str>) -> Result<KafkaSinks, ConfigError> {
-        let fail = |problem: String| ConfigError::new(format!("sink.kafka: {problem}"));
-        let written: Written = table.try_into().map_err(|cause: toml::de::Error| fail(cause.to_string()))?;
-        let servers = written.bootstrap_servers.as_deref().or(source_servers);
-        let Some(servers) = servers else {
-            return Err(fail(
-                "bootstrap_servers is missing; write the brokers to begin with, as in \"localhost:9092\"".into(),
-            ));
-        };
-        if written.corrections.is_none() && written.counts.is_none() {
-            return Err(fail(
-                "there is no sink; add [sink.kafka.corrections] or [sink.kafka.counts] with a topic".into(),
+        let topics = [&corrections, &counts].map(|sink| sink.as_ref().map(|sink| sink.topic.as_str()));
+        if topics[0] == topics[1] || topics.contains(&Some(&progress_topic)) {
+            return Err(ConfigError::new(
+                "two of sink.kafka.corrections.topic, sink.kafka.counts.topic and sink.kafka.progress_topic are the same",
             ));
         }
-        let transaction_timeout = units::duration(&written.transaction_timeout).map_err(&fail)?;
-        if transaction_timeout < Duration::from_secs(1) {
-            return Err(fail("transaction_timeout is below 1s; a transaction that ends in time must fit".into()));
-        }
-        if written.transaction_messages == 0 || written.epochs_behind_max == 0 {
-            return Err(fail("transaction_messages and epochs_behind_max must be at least 1".into()));
-        }
-        let properties = written.properties.into_iter().map(|(name, value)| (name, value.text())).collect();
-        let corrections = written.corrections.map(|sink| match sink.granularities {
-            Some(_) => Err(fail("corrections.granularities: corrections are of all granularities".into())),
-            None => Ok(sink.checked(written.replication)),
-        });
-        let all = || vec![Granularity::Minute, Granularity::FiveMinutes, Granularity::Hour, Granularity::Day];
-        let counts = written.counts.map(|sink| {
-            let granularities = sink.granularities.as_ref().map_or_else(all, |written| {
-                let mut granularities: Vec<Granularity> = written.iter().map(|&one| one.into()).collect();
-                granularities.sort_unstable();
-                granularities.dedup();
-                granularities
-            });
-            match granularities.is_empty() {
-                true => Err(fail("counts.granularities is empty; name at least one".into())),
-                false => Ok(KafkaCounts { sink: sink.checked(written.replication), granularities }),
+        let (bootstrap_servers, properties) = match (named.is_empty(), source) {
+            (false, _) => (named, own),
+            (true, Some(source)) => {
+                let both = source.properties.iter().map(|(name, value)| (name.clone(), value.clone())).chain(own);
+                (source.bootstrap_servers.clone(), both.collect())
             }
-        });
-        let (corrections, counts) = (corrections.transpose()?, counts.transpose()?);
-        let topics =
-            [corrections.as_ref(), counts.as_ref().map(|counts| &counts.sink)].map(|sink| sink.map(|sink| &sink.topic));
-        if topics[0].is_some() && topics[0] == topics[1] || topics.contains(&Some(&written.progress_topic)) {
-            return Err(fail("two of corrections.topic, counts.topic and progress_topic are the same".into()));
-        }
-        Ok(KafkaSinks {
-            bootstrap_servers: servers.to_owned(),
+            (true, None) => {
+                let message = "sink.kafka.bootstrap_servers is missing; write where the brokers are";
+                return Err(ConfigError::new(message));
+            }
+        };
+        Ok(Some(KafkaSinks {
+            bootstrap_servers,
             properties,
-            progress_topic: written.progress_topic,
+            progress_topic,
             transaction_timeout,
-            transaction_messages: written.transaction_messages,
-            transaction_bytes: units::size(&written.transaction_bytes).map_err(&fail)?.max(1),
-            epochs_behind_max: written.epochs_behind_max,
+            transaction_messages,
+            transaction_bytes,
+            epochs_behind_max,
             corrections,
-            counts,
-        })
+            counts: counts.map(|sink| KafkaCounts { sink, granularities }),
+        }))
+    }
+
+    fn kafka_sink(&self, name: &str) -> Result<Option<KafkaSink>, ConfigError> {
+        let key = |entry: &str| format!("sink.kafka.{name}.{entry}");
+        let sink = KafkaSink {
+            topic: self.with(&key("topic"), |text| Ok(text.trim().to_owned()))?,
+            partitions: self.with(&key("partitions"), unless_brokers)?,
+            replication: self.with("sink.kafka.replication", unless_brokers)?,
+            exactly_once: self.with(&key("delivery"), |text| match text {
+                "exactly-once" => Ok(true),
+                "at-least-once" => Ok(false),
+                _ => Err(format!("{text:?} is no delivery; write exactly-once or at-least-once")),
+            })?,
+            protobuf: self.with(&key("format"), |text| match text {
+                "json" => Ok(false),
+                "protobuf" => Ok(true),
+                _ => Err(format!("{text:?} is no format; write json or protobuf")),
+            })?,
+        };
+        Ok(Some(sink).filter(|sink| !sink.topic.is_empty()))
     }
 }
 
-impl WrittenSink {
-    fn checked(&self, replication: Option<u16>) -> KafkaSink {
-        KafkaSink {
-            topic: self.topic.clone(),
-            partitions: self.partitions,
-            replication,
-            exactly_once: matches!(self.delivery, WrittenDelivery::ExactlyOnce),
-            protobuf: matches!(self.format, WrittenFormat::Protobuf),
-        }
+fn unless_brokers(text: &str) -> Result<Option<u16>, String> {
+    match (text, text.parse()) {
+        (BROKERS, _) => Ok(None),
+        (_, Ok(number)) if number > 0 => Ok(Some(number)),
+        _ => Err(format!("{text:?} must be a whole number from 1 to 65535, or {BROKERS}: the broker's")),
     }
 }
 
-impl Property {
-    fn text(self) -> String {
-        match self {
-            Property::Text(text) => text,
-            Property::Number(number) => number.to_string(),
-            Property::Switch(on) => on.to_string(),
-        }
-    }
+fn granularities(text: &str) -> Result<Vec<Granularity>, String> {
+    let problem = || format!("{text:?} is no list of minute, five-minutes, hour and day");
+    let value = value(text)?.remove("value");
+    let written = value.as_ref().and_then(toml::Value::as_array).ok_or_else(problem)?;
+    let one = |value: &toml::Value| match value.as_str() {
+        Some("minute") => Ok(Granularity::Minute),
+        Some("five-minutes") => Ok(Granularity::FiveMinutes),
+        Some("hour") => Ok(Granularity::Hour),
+        Some("day") => Ok(Granularity::Day),
+        _ => Err(problem()),
+    };
+    let mut granularities = written.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    granularities.sort_unstable();
+    granularities.dedup();
+    if granularities.is_empty() { Err(problem()) } else { Ok(granularities) }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Config, Layers};
     use super::*;
 
-    fn read(text: &str) -> Result<KafkaSinks, String> {
-        KafkaSinks::read(text.parse().unwrap(), None).map_err(|error| error.to_string())
+    fn read(text: &str) -> Result<Option<KafkaSinks>, String> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        let layers = Layers::collect(Some(file.path()), std::iter::empty(), vec![]);
+        let config = layers.and_then(|layers| Config::try_from(&layers));
+        config.map(|config| config.kafka_sinks).map_err(|error| error.to_string())
     }
 
     #[test]
-    fn a_whole_table_is_read() {
-        let sinks = read(
-            "bootstrap_servers = 'a:1'\ntransaction_timeout = '10s'\n\
-             [properties]\n'linger.ms' = 3\n'sasl.username' = 'me'\n\
-             [corrections]\ntopic = 'corrections'\ndelivery = 'at-least-once'\nformat = 'protobuf'\n\
-             [counts]\ntopic = 'counts'\npartitions = 4\ngranularities = ['hour', 'minute', 'hour']",
-        );
-        let sinks = sinks.unwrap();
+    fn both_sinks_are_read() {
+        let text = r#"
+            [sink.kafka]
+            bootstrap_servers = "a:1"
+            transaction_timeout = "10s"
+            [sink.kafka.properties]
+            "linger.ms" = 3
+            [sink.kafka.corrections]
+            topic = "corrections"
+            delivery = "at-least-once"
+            format = "protobuf"
+            [sink.kafka.counts]
+            topic = "counts"
+            partitions = 4
+            granularities = ["hour", "minute", "hour"]
+        "#;
+        let sinks = read(text).expect("it fits").expect("topics are named");
         assert_eq!((sinks.properties["linger.ms"].as_str(), sinks.transaction_timeout.as_secs()), ("3", 10));
-        let corrections = sinks.corrections.unwrap();
+        let corrections = sinks.corrections.expect("it is named");
         assert!(!corrections.exactly_once && corrections.protobuf);
-        let counts = sinks.counts.unwrap();
+        let counts = sinks.counts.expect("it is named");
         assert_eq!(counts.granularities, [Granularity::Minute, Granularity::Hour]);
         assert_eq!((counts.sink.exactly_once, counts.sink.partitions), (true, Some(4)));
+        assert!(read("").expect("nothing is given").is_none());
     }
 
     #[test]
-    fn what_is_missing_or_unknown_is_said() {
-        let problem = |text| read(text).unwrap_err();
-        assert!(problem("[counts]\ntopic = 'a'").contains("bootstrap_servers is missing"));
-        assert!(problem("bootstrap_servers = 'a:1'").contains("there is no sink"));
-        let shown = problem("bootstrap_servers = 'a:1'\n[counts]\ntopic = 'a'\nformt = 'json'");
-        assert!(shown.contains("unknown field `formt`"), "{shown}");
-        let shown = problem("bootstrap_servers = 'a:1'\n[counts]\ntopic = 'a'\n[corrections]\ntopic = 'a'");
-        assert!(shown.contains("are the same"), "{shown}");
+    fn the_sources_brokers_are_taken_where_no_others_are_named() {
+        let text = r#"
+            [source.kafka]
+            bootstrap_servers = "a:1"
+            topics = [{ name = "clicks", format = "event" }]
+            [source.kafka.properties]
+            "security.protocol" = "ssl"
+            "client.rack" = "x"
+            [sink.kafka]
+            counts.topic = "counts"
+            [sink.kafka.properties]
+            "client.rack" = "y"
+        "#;
+        let sinks = read(text).expect("it fits").expect("a topic is named");
+        assert_eq!(sinks.bootstrap_servers, "a:1");
+        assert_eq!(
+            (sinks.properties["security.protocol"].as_str(), sinks.properties["client.rack"].as_str()),
+            ("ssl", "y")
+        );
+        assert!(sinks.corrections.is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_to_write() {
+        let problem = |lines: &str| {
+            read(&format!("[sink.kafka]\nbootstrap_servers = \"a:1\"\n{lines}\n")).expect_err("it is refused")
+        };
+        assert!(problem("").contains("without a topic"));
+        assert!(problem("counts.topic = \"a\"\ncorrections.topic = \"a\"").contains("are the same"));
+        assert!(problem("counts.topic = \"a\"\ncounts.granularities = []").contains("no list of minute"));
+        assert!(
+            problem("counts.topic = \"a\"\ncounts.delivery = \"once\"").contains("write exactly-once or at-least-once")
+        );
+        assert!(problem("counts.topics = \"a\"").contains("did you mean sink.kafka.counts.topic?"));
+        let missing = read("[sink.kafka]\ncounts.topic = \"a\"").expect_err("no brokers");
+        assert!(missing.contains("sink.kafka.bootstrap_servers is missing"), "{missing}");
     }
 }

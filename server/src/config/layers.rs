@@ -50,7 +50,6 @@ pub(crate) struct FlagSetting {
 /// Every setting, as written.
 pub(crate) struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
-    kafka_sink: Option<toml::Table>,
 }
 
 impl Layers {
@@ -64,7 +63,7 @@ impl Layers {
         flags: Vec<FlagSetting>,
     ) -> Result<Layers, ConfigError> {
         let defaults = KEYS.iter().map(|key| (key.name, (key.default.to_string(), Origin::Default)));
-        let mut layers = Layers { values: defaults.collect(), kafka_sink: None };
+        let mut layers = Layers { values: defaults.collect() };
         if let Some(path) = file {
             layers.read_file(path)?;
         }
@@ -81,11 +80,6 @@ impl Layers {
         (text, origin)
     }
 
-    /// `[sink.kafka]`, where the file has it.
-    pub(crate) fn kafka_sink(&self) -> Option<&toml::Table> {
-        self.kafka_sink.as_ref()
-    }
-
     fn set(&mut self, key: &'static Key, text: String, origin: Origin) {
         self.values.insert(key.name, (text, origin));
     }
@@ -98,29 +92,38 @@ impl Layers {
             ConfigError::new(format!("{}: this is no TOML: {}", path.display(), cause.to_string().trim_end()))
         })?;
         let origin = Origin::File(path.to_path_buf());
-        for (section, value) in table {
-            let toml::Value::Table(entries) = value else {
-                return Err(unknown(&section, &origin));
-            };
-            for (entry, value) in entries {
-                if let ("sink", "kafka", toml::Value::Table(table)) = (section.as_str(), entry.as_str(), &value) {
-                    self.kafka_sink = Some(table.clone());
+        self.read_table("", table, &origin)
+    }
+
+    /// Reads the settings of a section, and of those in it.
+    fn read_table(&mut self, section: &str, table: toml::Table, origin: &Origin) -> Result<(), ConfigError> {
+        for (entry, value) in table {
+            let name = if section.is_empty() { entry } else { format!("{section}.{entry}") };
+            let key = match (keys::find(&name), value) {
+                (None, toml::Value::Table(entries)) if keys::is_section(&name) => {
+                    self.read_table(&name, entries, origin)?;
                     continue;
                 }
-                let name = format!("{section}.{entry}");
-                let key = known(&name, &origin)?;
-                let text = match value {
-                    toml::Value::String(text) => text,
-                    toml::Value::Integer(number) => number.to_string(),
-                    toml::Value::Boolean(on) => on.to_string(),
-                    other => {
-                        let message =
-                            format!("{origin}: {name} is a {}; write text, a number or true/false", other.type_str());
-                        return Err(ConfigError::new(message));
-                    }
-                };
-                self.set(key, text, origin.clone());
-            }
+                (None, toml::Value::Table(entries)) => {
+                    let first = entries.keys().next().map_or(String::new(), |entry| format!(".{entry}"));
+                    return Err(unknown(&format!("{name}{first}"), origin));
+                }
+                (None, _) => return Err(unknown(&name, origin)),
+                (Some(key), value) => (key, value),
+            };
+            let (key, value) = key;
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(on) => on.to_string(),
+                value @ (toml::Value::Array(_) | toml::Value::Table(_)) if key.is_structured() => value.to_string(),
+                other => {
+                    let message =
+                        format!("{origin}: {name} is a {}; write text, a number or true/false", other.type_str());
+                    return Err(ConfigError::new(message));
+                }
+            };
+            self.set(key, text, origin.clone());
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Settings: as written in [`layers`], and as checked in [`Config`]. Nothing but `Config::try_from` turns one into the other, so
 //! a program that runs has settings that fit together.
 
+mod kafka;
 mod kafka_sink;
 mod keys;
 mod layers;
@@ -19,6 +20,7 @@ use recount_dataflow::domain::rules::{DAY_MS, Rules};
 use recount_dataflow::engine::History;
 use thiserror::Error;
 
+pub(crate) use self::kafka::{KafkaConfig, StartConfig, TopicConfig, shown_properties};
 #[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
 pub(crate) use self::kafka_sink::{KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
@@ -69,11 +71,13 @@ pub(crate) struct Config {
     pub(crate) checkpoints_kept: usize,
     /// Bytes of memory that the state should stay below; `None` holds all in memory.
     pub(crate) memory_budget: Option<u64>,
+    /// Where records come from, where that is Kafka.
+    pub(crate) kafka: Option<KafkaConfig>,
+    /// What is published to Kafka; `None` where nothing is.
+    pub(crate) kafka_sinks: Option<KafkaSinks>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
-    /// What is published to Kafka; `None` where nothing is.
-    pub(crate) kafka_sinks: Option<KafkaSinks>,
 }
 
 /// Horizons and latenesses above this are a slip of the pen: a hundred years.
@@ -91,6 +95,7 @@ impl TryFrom<&Layers> for Config {
 
     fn try_from(layers: &Layers) -> Result<Config, ConfigError> {
         let read = Read { layers };
+        let kafka = read.kafka()?;
         let config = Config {
             rules: Rules {
                 allowed_lateness_ms: read.rule_ms("rules.allowed_lateness")?,
@@ -125,6 +130,8 @@ impl TryFrom<&Layers> for Config {
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
             checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),
+            kafka_sinks: read.kafka_sinks(kafka.as_ref())?,
+            kafka,
             log_level: read.with("log.level", |text| Ok(text.to_string()))?,
             log_format: read.with("log.format", |text| match text {
                 "text" => Ok(LogFormat::Text),
@@ -132,7 +139,6 @@ impl TryFrom<&Layers> for Config {
                 _ => Err(format!("{text:?} is no format; write text or json")),
             })?,
             query_timeout: read.duration("query.timeout", Duration::from_millis(1))?,
-            kafka_sinks: layers.kafka_sink().map(|table| KafkaSinks::read(table.clone(), None)).transpose()?,
         };
         config.check_relations()?;
         Ok(config)

@@ -1,6 +1,7 @@
 //! The data directory in operation: what is opened, in which order, and how it fails.
 
 mod checkpoints;
+pub(crate) mod kafka;
 pub(crate) mod rebuild;
 pub(crate) mod verify;
 
@@ -10,19 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use recount_connectors::SourceError;
-use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
+use recount_connectors::bindings::{BindingError, BindingLog, Bindings, positions_after};
 use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
 use recount_connectors::disk::{DiskError, SystemDisk};
 use recount_connectors::log::{Log, LogError, LogFailure, LogSettings, LogSource};
 use recount_connectors::store::DirectoryStore;
+use recount_connectors::streams::StreamsError;
+use recount_connectors::{Source, SourceError};
 use recount_dataflow::checkpoint::{Checkpoint, CheckpointError, Checkpoints, Found};
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::Rules;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
+pub(crate) use self::kafka::{KafkaInput, KafkaWatch};
 use crate::lineage::Lineage;
 
 /// How long to wait for room on a full disk before a binding is tried again.
@@ -37,6 +41,8 @@ pub struct StoreSettings {
     pub new: NewStore,
     /// The log's settings.
     pub log: LogSettings,
+    /// Where records come from, where the store keeps no log.
+    pub(crate) kafka: Option<KafkaInput>,
     /// When checkpoints are written.
     pub pace: Pace,
     /// Checkpoints that are kept, at least 2.
@@ -55,9 +61,15 @@ pub enum StoreError {
     /// The log can not be opened.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The log can not be read.
+    /// The log, or Kafka, can not be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The list of streams can not be used.
+    #[error(transparent)]
+    Streams(#[from] StreamsError),
+    /// Records come from Kafka, and this program can not read it.
+    #[error("{0}")]
+    NoKafka(&'static str),
     /// The bindings can not be opened or read.
     #[error(transparent)]
     Bindings(#[from] BindingError),
@@ -69,9 +81,7 @@ pub enum StoreError {
 /// An open data directory: all that the engine goes on from, and all that it writes to.
 pub(crate) struct Store {
     pub(crate) dir: Arc<DataDir>,
-    pub(crate) log: Arc<Log>,
-    /// Where the log says that it has failed.
-    pub(crate) failure: oneshot::Receiver<Arc<LogFailure>>,
+    pub(crate) records: Records,
     /// The newest state that can be used; `None` where there is none yet.
     pub(crate) checkpoint: Option<Checkpoint>,
     /// Newer ones that could not be used.
@@ -81,8 +91,16 @@ pub(crate) struct Store {
     /// Where epochs are bound from now on.
     pub(crate) bindings: BindingLog,
     /// The records since the checkpoint.
-    pub(crate) source: LogSource,
+    pub(crate) source: Box<dyn Source>,
     pub(crate) files: Arc<DirectoryStore>,
+}
+
+/// Where a store's records are.
+pub(crate) enum Records {
+    /// In its own log, which says where it has failed.
+    Log(Arc<Log>, oneshot::Receiver<Arc<LogFailure>>),
+    /// In Kafka.
+    Kafka(KafkaWatch),
 }
 
 impl Store {
@@ -97,19 +115,15 @@ impl Store {
     ) -> Result<Store, E> {
         let recovered = Store::recover(settings, rules, stopping)?;
         let restore_up_to = follow(&recovered.dir, recovered.bindings.next_epoch() - 1)?;
-        Ok(recovered.load(restore_up_to)?)
+        Ok(recovered.load(settings.kafka.as_ref(), restore_up_to)?)
     }
 
     fn recover(settings: &StoreSettings, rules: Rules, stopping: Arc<AtomicBool>) -> Result<Recovered, StoreError> {
         let disk = Arc::new(SystemDisk::create(&settings.dir)?);
         let dir = DataDir::open(disk, &settings.new, rules)?;
-        let (failed, failure) = oneshot::channel();
-        let log = Log::open(&dir, settings.log.clone(), move |why| {
-            // At shutdown nobody listens any more.
-            let _ = failed.send(why);
-        })?;
+        let log = settings.kafka.is_none().then(|| open_log(&dir, settings)).transpose()?;
         let bindings = BindingLog::open(&dir, move |cause| wait_for_room(cause, &stopping))?;
-        Ok(Recovered { dir, log, failure, bindings })
+        Ok(Recovered { dir, log, bindings })
     }
 
     /// The identity of the store's epochs and positions.
@@ -121,14 +135,14 @@ impl Store {
 /// A directory of ours, whose log and bindings are whole; no state is loaded yet.
 struct Recovered {
     dir: DataDir,
-    log: Log,
-    failure: oneshot::Receiver<Arc<LogFailure>>,
+    /// `None` where records come from Kafka.
+    log: Option<(Log, oneshot::Receiver<Arc<LogFailure>>)>,
     bindings: BindingLog,
 }
 
 impl Recovered {
-    fn load(self, restore_up_to: u64) -> Result<Store, StoreError> {
-        let Recovered { dir, log, failure, bindings } = self;
+    fn load(self, kafka: Option<&KafkaInput>, restore_up_to: u64) -> Result<Store, StoreError> {
+        let Recovered { dir, log, bindings } = self;
         let files = DirectoryStore::open(&dir)?;
         let Found { checkpoint, damaged } = Checkpoints::new(Arc::new(files.clone())).newest_up_to(restore_up_to)?;
         for damaged in &damaged {
@@ -138,11 +152,21 @@ impl Recovered {
         let epoch = checkpoint.as_ref().map_or(0, Checkpoint::epoch);
         let positions = checkpoint.as_ref().map(Checkpoint::positions).unwrap_or_default();
         let recorded = Bindings::read(&dir, epoch + 1)?;
-        let source = LogSource::start(&log.view(), dir.hash_key(), dir.rules(), &positions)?;
+        let (records, source) = match (log, kafka) {
+            (Some((log, failure)), _) => {
+                let source = LogSource::start(&log.view(), dir.hash_key(), dir.rules(), &positions)?;
+                (Records::Log(Arc::new(log), failure), Box::new(source) as Box<dyn Source>)
+            }
+            (None, Some(kafka)) => {
+                let bound = positions_after(&dir, epoch, &bindings)?;
+                let (watch, source) = kafka::start(kafka, &dir, &positions, &bound)?;
+                (Records::Kafka(watch), source)
+            }
+            (None, None) => unreachable!("without Kafka the log was opened"),
+        };
         Ok(Store {
             dir: Arc::new(dir),
-            log: Arc::new(log),
-            failure,
+            records,
             checkpoint,
             damaged: damaged.len(),
             recorded,
@@ -152,6 +176,56 @@ impl Recovered {
         })
     }
 }
+
+fn open_log(dir: &DataDir, settings: &StoreSettings) -> Result<(Log, oneshot::Receiver<Arc<LogFailure>>), StoreError> {
+    let (failed, failure) = oneshot::channel();
+    let log = Log::open(dir, settings.log.clone(), move |why| {
+        // At shutdown nobody listens any more.
+        let _ = failed.send(why);
+    })?;
+    Ok((log, failure))
+}
+
+impl Records {
+    /// Waits until the log fails; for ever, where there is none.
+    ///
+    /// # Panics
+    /// Where the log's thread did.
+    pub(crate) async fn failed(&mut self) -> Arc<LogFailure> {
+        match self {
+            Records::Log(_, failure) => match failure.await {
+                Ok(failure) => failure,
+                Err(_) => panic!("the log's thread panicked; this is a bug in Recount"),
+            },
+            // The feed says what fails there.
+            Records::Kafka(_) => std::future::pending().await,
+        }
+    }
+
+    /// Lets go of what no checkpoint needs any more, given where the oldest stands; says whether what was before it can not be read
+    /// again.
+    pub(crate) fn retention(&self) -> Retain {
+        match self {
+            Records::Log(log, _) => {
+                let log = Arc::clone(log);
+                Box::new(move |partitions, positions, now_ms| {
+                    let mut floor = vec![0; usize::from(partitions)];
+                    for position in positions {
+                        floor[usize::from(position.stream)] = position.offset;
+                    }
+                    Ok(log.retain(&floor, now_ms)? > 0)
+                })
+            }
+            Records::Kafka(watch) => {
+                let watch = watch.clone();
+                Box::new(move |_, _, _| Ok(kafka::is_head_gone(&watch)))
+            }
+        }
+    }
+}
+
+/// What takes what retention takes: given partitions, the positions of the oldest checkpoint, and the wall clock in ms.
+pub(crate) type Retain = Box<dyn Fn(u16, &[Position], i64) -> Result<bool, StoreError> + Send>;
 
 /// Waits a moment; false where nobody should wait any more.
 fn wait_for_room(cause: &DiskError, stopping: &AtomicBool) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError as Cause, KafkaResult};
+use rdkafka::error::{KafkaError as Cause, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionList;
 
@@ -28,6 +28,10 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: Cause, reason: &str) {
+        // That a partition has come to its end is an event like any other.
+        if error.rdkafka_error_code() == Some(Code::PartitionEOF) {
+            return;
+        }
         self.stats.count_broker_error();
         self.watch.error(error, reason);
     }

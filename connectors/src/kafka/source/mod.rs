@@ -231,8 +231,14 @@ impl Source for KafkaSource {
         loop {
             self.hear()?;
             let Some(one) = self.streams.get_mut(usize::from(stream)) else {
+                // Who reads beside the process that writes may hear of a stream after it was bound.
                 self.take_in_streams(Resume::default());
-                assert!(usize::from(stream) < self.streams.len(), "stream {stream} was never begun");
+                if self.streams.len() <= usize::from(stream) {
+                    if deadline <= Instant::now() || self.shared.is_stopped() {
+                        return Ok(Next::Waiting);
+                    }
+                    self.shared.feed.wait(deadline.saturating_duration_since(Instant::now()));
+                }
                 continue;
             };
             if let Some(next) = one.next_before(stream, end)? {

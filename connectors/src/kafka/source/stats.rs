@@ -30,6 +30,8 @@ pub(super) struct StreamStats {
     /// The first offset that is there, and the one behind the last that can be read, as the broker said last.
     low: AtomicU64,
     end: AtomicU64,
+    /// The first offset that was to be read.
+    first: u64,
 }
 
 impl StreamStats {
@@ -44,6 +46,7 @@ impl StreamStats {
             is_at_end: AtomicBool::new(false),
             low: AtomicU64::new(0),
             end: AtomicU64::new(0),
+            first: stream.first_offset,
         }
     }
 }
@@ -70,6 +73,12 @@ impl KafkaStats {
     pub fn partitions(&self, now_ms: i64) -> Vec<PartitionProgress> {
         let streams = self.streams.read().expect("nothing panics while it holds the partitions");
         streams.iter().map(|stream| stream.at(now_ms)).collect()
+    }
+
+    /// Whether records that were read first are not there any more, so that not everything can be read again.
+    pub fn is_head_gone(&self) -> bool {
+        let streams = self.streams.read().expect("nothing panics while it holds the partitions");
+        streams.iter().any(|stream| stream.first < stream.low.load(Ordering::Relaxed))
     }
 
     /// Errors of connections to brokers.

@@ -14,6 +14,10 @@ type Topics = BTreeMap<String, TopicDescription>;
 impl Control {
     /// Looks at all topics; reads what is new. `is_first` looks also at the offsets of what was read before.
     pub(super) fn look(&mut self, is_first: bool) -> Result<(), KafkaSourceError> {
+        if !self.list.is_written() {
+            self.list.refresh()?;
+            self.publish();
+        }
         let topics = self.ask_for_topics()?;
         let going_on: Vec<u16> =
             (0..self.list.all().len()).map(|number| number as u16).filter(|at| self.list.end(*at).is_none()).collect();
