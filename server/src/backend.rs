@@ -76,10 +76,9 @@ impl Backend {
         let waits = stopping.clone();
         let store = Store::open(store, settings.engine.rules, stopping, |dir, bound| match &settings.sinks {
             None => Ok(u64::MAX),
-            Some(sinks) => {
-                let sinks = opened.insert(Opened::open(sinks, dir, bound, waits)?);
-                Ok::<u64, ServerError>(sinks.restore_up_to())
-            }
+            Some(sinks) => Opened::open(sinks, dir, bound, waits)
+                .map(|sinks| opened.insert(sinks).restore_up_to())
+                .map_err(ServerError::from),
         })?;
         let lineage = store.lineage();
         let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
@@ -134,10 +133,7 @@ impl Backend {
             Some(store) => metrics.with_store(store),
             None => metrics,
         };
-        match &kept.sinks {
-            Some(sinks) => metrics.with_sinks(sinks.collector()),
-            None => metrics,
-        }
+        metrics.with_sinks(kept.sinks.as_ref().map(Sinks::collector))
     }
 
     /// Waits until something fails.

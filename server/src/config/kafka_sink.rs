@@ -13,6 +13,7 @@ const BROKERS: &str = "default";
 
 /// What is published, where to and how.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
 pub(crate) struct KafkaSinks {
     pub(crate) bootstrap_servers: String,
     pub(crate) properties: BTreeMap<String, String>,
@@ -27,6 +28,7 @@ pub(crate) struct KafkaSinks {
 
 /// One sink.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
 pub(crate) struct KafkaSink {
     pub(crate) topic: String,
     pub(crate) partitions: Option<u16>,
@@ -37,6 +39,7 @@ pub(crate) struct KafkaSink {
 
 /// The sink of rows.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
 pub(crate) struct KafkaCounts {
     pub(crate) sink: KafkaSink,
     pub(crate) granularities: Vec<Granularity>,

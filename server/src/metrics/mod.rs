@@ -50,9 +50,11 @@ impl Metrics {
         self
     }
 
-    /// Adds what the sinks tell of themselves.
-    pub(crate) fn with_sinks(mut self, sinks: SinksCollector) -> Metrics {
-        self.registry.register_collector(Box::new(sinks));
+    /// Adds what the sinks tell of themselves, where there are any.
+    pub(crate) fn with_sinks(mut self, sinks: Option<SinksCollector>) -> Metrics {
+        if let Some(sinks) = sinks {
+            self.registry.register_collector(Box::new(sinks));
+        }
         self
     }
 
