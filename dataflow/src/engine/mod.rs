@@ -3,6 +3,7 @@
 mod binding;
 mod dictionary;
 mod driver;
+mod followers;
 mod origin;
 mod sequencer;
 mod set_aside;

@@ -1,7 +1,7 @@
 //! The handle that readers hold.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use crate::domain::cause::Cause;
@@ -13,7 +13,7 @@ use crate::operators::context::Windows;
 use crate::operators::records::CorrectionRecord;
 
 use super::answer::{Correction, SetAside};
-use super::rows::correction;
+use super::rows::corrections_of;
 use super::{ReadError, Readable, Snapshot};
 
 /// What the engine and its readers share.
@@ -23,9 +23,35 @@ pub(crate) struct Shared {
     pub(crate) windows: Windows,
     pub(crate) rules: Rules,
     pub(crate) key: HashKey,
-    pub(crate) streams: Vec<StreamName>,
+    pub(crate) streams: Streams,
     /// The number of the checkpoint that the engine went on from.
     pub(crate) restored_from: Option<u64>,
+}
+
+/// The names of the streams, by number. There may come more.
+pub(crate) struct Streams {
+    names: RwLock<Arc<[StreamName]>>,
+}
+
+impl Streams {
+    pub(crate) fn new(names: Vec<StreamName>) -> Self {
+        Streams { names: RwLock::new(names.into()) }
+    }
+
+    /// Adds a stream, and returns its number.
+    ///
+    /// # Panics
+    /// Where there are as many as can be numbered.
+    pub(crate) fn add(&self, name: StreamName) -> u16 {
+        let mut names = self.names.write().expect("nothing panics while it holds the names of streams");
+        let number = u16::try_from(names.len()).expect("a stream's number has 16 bits");
+        *names = names.iter().cloned().chain([name]).collect();
+        number
+    }
+
+    fn all(&self) -> Arc<[StreamName]> {
+        Arc::clone(&self.names.read().expect("nothing panics while it holds the names of streams"))
+    }
 }
 
 /// A handle for reading; cheap to clone, for any thread.
@@ -85,12 +111,20 @@ impl Reader {
         }
         let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
         records.extend(deltas.flat_map(|run| run.iter()));
-        // What is no row any more may have no name any more.
-        records.retain(|record| record.window.is_row(&retention));
-        let mut corrections: Vec<Correction> =
-            records.into_iter().map(|record| correction(&self.shared, record)).collect();
-        corrections.sort_by(|a, b| a.order().cmp(&b.order()));
-        corrections
+        corrections_of(&self.shared, records, &retention)
+    }
+
+    /// Follows the epochs from `next` on: none of them leaves the history before the follower has done with it.
+    pub fn follow(&self, next: u64) -> Follower {
+        let number = self.shared.timeline.followers(|followers| followers.add(next));
+        Follower { shared: Arc::clone(&self.shared), number }
+    }
+
+    /// Whether somebody who follows is more than `epochs_max` complete epochs behind, or what the history holds for it takes more
+    /// memory than the history may: then no more should be fed.
+    pub fn is_held_back(&self, epochs_max: u64) -> bool {
+        let (epochs, is_large) = self.shared.timeline.held_back();
+        epochs_max < epochs || is_large
     }
 
     /// How many corrections there have been of each cause up to the newest complete epoch, those of rows that are rows no more
@@ -140,8 +174,27 @@ impl Reader {
         self.shared.rules
     }
 
-    /// The names of the streams, by number.
-    pub fn streams(&self) -> &[StreamName] {
-        &self.shared.streams
+    /// The names of the streams, by number: those of every epoch that could be read before the call are among them.
+    pub fn streams(&self) -> Arc<[StreamName]> {
+        self.shared.streams.all()
+    }
+}
+
+/// Somebody who follows the epochs, in order. Dropped, it holds nothing back any more.
+pub struct Follower {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Follower {
+    /// It has done with every epoch below `next`, which never goes back.
+    pub fn advance(&self, next: u64) {
+        self.shared.timeline.followers(|followers| followers.advance(self.number, next));
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.timeline.followers(|followers| followers.remove(self.number));
     }
 }
