@@ -236,7 +236,7 @@ impl Checkpointer {
         let listing = CheckpointError::store("the directory of checkpoints", "listing");
         let files = self.store.list().map_err(listing)?;
         let kept: Vec<u64> = self.kept.iter().map(|kept| kept.number).collect();
-        let oldest = kept.iter().rev().take(self.keep).last().copied().unwrap_or(0);
+        let oldest = kept[kept.len().saturating_sub(self.keep)..].first().copied().unwrap_or(0);
         let is_old =
             |name: &&String| manifest::number_of(name).is_some_and(|number| number < oldest && !kept.contains(&number));
         files.iter().filter(is_old).try_for_each(|name| self.delete(name))?;
