@@ -168,8 +168,7 @@ fn cells(letter: &DeadLetter) -> Vec<String> {
 fn as_json(topic: &str, letter: &DeadLetter) -> Value {
     let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| base64::encode(bytes));
     let header = |(name, value): &(String, Option<Vec<u8>>)| json!({"name": name, "value": bytes(value)});
-    let position =
-        |source: &str, partition: i32, offset: i64| json!({"source": source, "partition": partition, "offset": offset});
+    let position = |source: &str, partition: i32, offset: i64| json!({"source": source, "partition": partition, "next_offset": offset});
     let origin = letter.origin.as_ref();
     json!({
         "reason": origin.map(|origin| &origin.reason),
