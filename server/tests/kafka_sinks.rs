@@ -140,7 +140,8 @@ async fn a_zombie_publishes_nothing_and_stops() {
     let (first, second) = (home.path().join("first"), home.path().join("second"));
     let ours = sinks("zombie", EXACTLY_ONCE);
     let mut traffic = Traffic::new(4);
-    let mut zombie = ours.start(&first).await;
+    // Another daemon would end as well, where the machine lets it wait that long amid a transaction.
+    let mut zombie = ours.start_with(&first, &[("SINK__KAFKA__TRANSACTION_TIMEOUT", "3s")]).await;
     count(&mut zombie, traffic.next(300)).await;
     ours.published(&zombie).await;
     // It is stopped with something to publish.

@@ -145,7 +145,6 @@ impl Sinks<'_> {
         let file = dir.with_extension(format!("{name}.toml"));
         let text = format!(
             "[sink.kafka]\nbootstrap_servers = {servers:?}\nprogress_topic = \"{name}.progress\"\n\
-             transaction_timeout = \"3s\"\n\
              [sink.kafka.properties]\n\"reconnect.backoff.max.ms\" = 200\n\
              [sink.kafka.corrections]\ntopic = \"{name}.corrections\"\ndelivery = {delivery:?}\npartitions = 2\n\
              [sink.kafka.counts]\ntopic = \"{name}.counts\"\ndelivery = {delivery:?}\npartitions = 3\n"
