@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use recount_connectors::data_dir::{DataDir, NewStore};
+use recount_connectors::data_dir::{DataDir, NewStore, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::store::DirectoryStore;
 use recount_dataflow::checkpoint::{CheckpointError, Checkpointer, MemoryBudget};
@@ -62,7 +62,7 @@ pub(crate) struct Keeping {
 impl Keeping {
     /// Starts to write checkpoints of the engine behind `reader`.
     pub(crate) fn start(keep: &Keep, reader: Reader) -> Result<Keeping, Box<dyn Error>> {
-        let new = NewStore { id: 1, hash_secret: [0; 16], partitions: 1 };
+        let new = NewStore { id: 1, hash_secret: [0; 16], partitions: 1, source: StoreSource::Log };
         let dir = DataDir::open(Arc::new(SystemDisk::create(&keep.store)?), &new, Rules::default())?;
         let store = Arc::new(DirectoryStore::open(&dir)?);
         let mut checkpointer = Checkpointer::open(store, reader.clone(), 1, 2)?;

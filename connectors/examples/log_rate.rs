@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use recount_connectors::data_dir::{DataDir, NewStore};
+use recount_connectors::data_dir::{DataDir, NewStore, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Append, Log, LogSettings, LogSource};
 use recount_connectors::{Format, Next, Source as _};
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let temp = tempfile::tempdir_in(args.next().unwrap_or_else(|| ".".to_owned()))?;
     let seconds: u64 = args.next().map_or(Ok(5), |text| text.parse())?;
-    let new = NewStore { id: 7, hash_secret: [1; 16], partitions: 4 };
+    let new = NewStore { id: 7, hash_secret: [1; 16], source: StoreSource::Log, partitions: 4 };
     let dir = DataDir::open(Arc::new(SystemDisk::create(temp.path())?), &new, Rules::default())?;
     let log = Log::open(&dir, LogSettings::default(), |failure| panic!("{failure}"))?;
     for threads in [1, 4, 16] {

@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+#[cfg(feature = "kafka")]
+use crate::kafka::source::KafkaSourceError;
 use crate::log::LogError;
 
 /// An outside failure, in words for the person who has to act.
@@ -97,12 +99,23 @@ pub enum SourceError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// Kafka could not be read on.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Kafka(Box<KafkaSourceError>),
     /// A thread could not be started.
     #[error("a reading thread can not be started: {cause}")]
     Thread {
         /// What the system said.
         cause: io::Error,
     },
+}
+
+#[cfg(feature = "kafka")]
+impl From<KafkaSourceError> for SourceError {
+    fn from(error: KafkaSourceError) -> Self {
+        SourceError::Kafka(Box::new(error))
+    }
 }
 
 fn uncompressed(compression: Option<&'static str>) -> String {

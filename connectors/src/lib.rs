@@ -3,7 +3,7 @@
 //! A [`Source`] hands out batches in the order of their records: a [`FileSource`] those of files and standard input, a
 //! [`log::LogSource`] those that the service accepted. [`json`] and [`protobuf`] read one record at a time; a [`RawStore`] finds a raw
 //! record again for an explanation. A [`data_dir::DataDir`] on a [`disk::Disk`] holds the [`log`], the [`bindings`] and the [`store`] of
-//! checkpoints. [`workload`] makes records from a seed.
+//! checkpoints. With the feature `kafka`, the room of that name reaches Kafka. [`workload`] makes records from a seed.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -16,11 +16,14 @@ mod field;
 mod file;
 mod format;
 pub mod json;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log;
 pub mod protobuf;
 mod raw_store;
 mod source;
 pub mod store;
+pub mod streams;
 pub mod workload;
 
 pub use error::SourceError;

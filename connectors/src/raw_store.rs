@@ -31,6 +31,24 @@ pub enum RawError {
         /// The offset asked for.
         offset: u64,
     },
+    /// The topic does not hold the record any more.
+    #[error("{place}: no record is at offset {offset} any more; retention or compaction removed it")]
+    NotInTopic {
+        /// The topic and the partition.
+        place: String,
+        /// The offset asked for.
+        offset: u64,
+    },
+    /// Kafka could not be asked.
+    #[error("{place}: the record at offset {offset} can not be read: {what}")]
+    Kafka {
+        /// The topic and the partition.
+        place: String,
+        /// The offset asked for.
+        offset: u64,
+        /// What is the matter.
+        what: String,
+    },
     /// The log does not hold it whole any more.
     #[error(transparent)]
     Log(#[from] LogError),

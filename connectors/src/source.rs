@@ -15,7 +15,7 @@ use crate::raw_store::RawStore;
 /// as they are, and *replay* ([`Source::next_of`]), where one stream is read up to an offset at which an epoch was cut before.
 /// A replay of recorded epochs, stream by stream, is followed by live reading, and loses and repeats nothing.
 pub trait Source: Send {
-    /// The streams, by number.
+    /// The streams, by number. There may come more while it runs: that of every batch is among them before the batch is handed out.
     fn streams(&self) -> Vec<StreamName>;
 
     /// The next records of any stream, if there are some within `wait`.
@@ -30,6 +30,9 @@ pub trait Source: Send {
     /// # Errors
     /// As [`Source::next_within`], and where it can be known that the stream ends before.
     fn next_of(&mut self, stream: u16, end: u64, wait: Duration) -> Result<Next, SourceError>;
+
+    /// Hears of positions (next offsets by stream) that are bound for good, for whoever outside follows how far reading has come.
+    fn bound(&mut self, _positions: &[(u16, u64)]) {}
 
     /// What ends the source from another thread.
     fn stopper(&self) -> Stopper;
@@ -76,6 +79,19 @@ pub(crate) struct Ahead {
 }
 
 impl Ahead {
+    /// Keeps a batch that was taken from the channel.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn put(&mut self, batch: Batch) {
+        assert!(self.batch.is_none(), "a batch was read past one that is still ahead");
+        self.batch = Some(batch);
+    }
+
+    /// Whether there is one.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn is_some(&self) -> bool {
+        self.batch.is_some()
+    }
+
     /// The batch, which comes before what is in the channel.
     pub(crate) fn take(&mut self) -> Option<Batch> {
         self.batch.take()

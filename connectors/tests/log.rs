@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
+use recount_connectors::data_dir::{DataDir, DataDirError, NewStore, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Appended, Log, LogSettings, LogSource, LogView};
 use recount_connectors::{Format, Next, Source};
@@ -20,7 +20,7 @@ use recount_dataflow::intake::Batch;
 use support::{click, message};
 use tempfile::tempdir;
 
-const NEW: NewStore = NewStore { id: 0x1234_5678_9abc, hash_secret: [7; 16], partitions: 2 };
+const NEW: NewStore = NewStore { id: 0x1234_5678_9abc, hash_secret: [7; 16], source: StoreSource::Log, partitions: 2 };
 const ARRIVAL_MS: i64 = 1_700_000_000_000;
 
 fn open(path: &Path) -> Result<DataDir, DataDirError> {

@@ -101,3 +101,19 @@ fn a_click_its_copy_its_verdict_and_its_reversal() {
         assert_eq!(third.totals().records_in, 6);
     }
 }
+
+#[test]
+fn a_stream_that_comes_later_has_the_next_number_and_is_named_to_readers() {
+    let mut script = Script::new(2);
+    script.epoch(&[click("c1", "u1", 0)]);
+    let reader = script.engine.reader();
+    let later = StreamName { source: "script".into(), partition: 1 };
+    assert_eq!(script.engine.add_stream(later.clone()), 1);
+    let mut builder = script.intake.batch(1, 1, Arc::new(NoBytes));
+    builder.push(&click("c2", "u2", 0), 0, b"{}", None);
+    script.engine.push(builder.finish(), None).unwrap();
+    let epoch = script.engine.close_epoch(None).unwrap();
+    script.engine.drain().unwrap();
+    assert_eq!(reader.snapshot(Some(epoch)).unwrap().positions(), [(0, 1), (1, 1)]);
+    assert_eq!(reader.streams()[1], later);
+}

@@ -17,13 +17,13 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::ingest::Ingest;
 use crate::api::{Bounds, Shared};
 use crate::backend::Backend;
 use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
+pub use crate::sinks::{SinkError, SinksSettings};
 pub use crate::store::{Pace, StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
@@ -47,13 +47,15 @@ pub struct ServerSettings {
     pub drain: Duration,
     /// The identity of this run's epochs.
     pub lineage: Lineage,
+    /// What is published of a data directory; `None` where nothing is.
+    pub sinks: Option<SinksSettings>,
 }
 
 /// Where records come from.
 pub enum Input {
     /// Files, read at every start.
     Files(FileSource),
-    /// Clients, whose events are kept in a data directory.
+    /// Clients, whose events are kept in a data directory; or Kafka, with a data directory for everything else.
     Store(StoreSettings),
 }
 
@@ -81,6 +83,9 @@ pub enum ServerError {
     /// Feeding failed.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// Publishing failed. What was not published is published after the next start.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// The address is not to be had.
     #[error("{addr} can not be listened on: {cause}; choose another address, or port 0 for a free one")]
     Bind {
@@ -116,7 +121,18 @@ pub async fn run(
     let (http_listener, http) = bind(settings.http_addr).await?;
     let stopping = Arc::new(AtomicBool::new(false));
     let (starting, waits) = (settings.clone(), stopping.clone());
-    let mut backend = blocking(move || Backend::start(input, &starting, waits)).await?;
+    let mut start = pin!(blocking(move || Backend::start(input, &starting, waits)));
+    let started = tokio::select! {
+        started = &mut start => started,
+        () = &mut shutdown => {
+            stopping.store(true, Ordering::Relaxed);
+            if let Ok(backend) = start.await {
+                blocking(move || backend.stop()).await;
+            }
+            return Ok(());
+        }
+    };
+    let mut backend = started?;
     tokio::select! {
         caught_up = backend.caught_up() => caught_up?,
         () = &mut shutdown => {
@@ -130,11 +146,11 @@ pub async fn run(
     let (down, is_down) = watch::channel(false);
     let shared =
         Shared::new(reader, lineage, Evidence::new(backend.raw.clone()), settings.bounds, progress, is_down.clone());
-    let ingest = backend.log().map(|log| Ingest::new(log, settings.engine.rules, lineage));
-    let metrics = backend.measure(Metrics::new(shared.clone(), ingest.clone()));
+    let door = backend.door(settings.engine.rules);
+    let metrics = backend.measure(Metrics::new(shared.clone(), &door));
     let streams = settings.concurrent_streams;
-    let http_router = http::router(shared.clone(), Arc::new(metrics), ingest.clone());
-    let grpc_router = grpc::router(shared, ingest, backend.trigger(), streams, is_down.clone()).await;
+    let http_router = http::router(shared.clone(), Arc::new(metrics), door.clone());
+    let grpc_router = grpc::router(shared, door, backend.trigger(), streams, is_down.clone()).await;
     let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });

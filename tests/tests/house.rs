@@ -24,7 +24,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Source files that may hold `unsafe`, each with its argument beside it.
-const UNSAFE_FILES: &[&str] = &["dataflow/src/trace/prefetch.rs", "connectors/src/disk/map.rs"];
+const UNSAFE_FILES: &[&str] =
+    &["dataflow/src/trace/prefetch.rs", "connectors/src/disk/map.rs", "connectors/src/kafka/source/native.rs"];
 
 #[test]
 fn the_engine_depends_on_no_other_crate_of_ours() {
@@ -50,7 +51,7 @@ fn only_the_engine_names_timely_and_differential() {
 /// Crash points are calls of the disk, so what must survive a crash is written through it alone.
 #[test]
 fn durable_files_go_through_the_disk() {
-    for room in ["data_dir", "log", "bindings", "store"] {
+    for room in ["data_dir", "log", "bindings", "store", "streams"] {
         for (path, code) in sources(&format!("connectors/src/{room}")) {
             for forbidden in ["std::fs", "memmap2", "tempfile"] {
                 assert!(!code.contains(forbidden), "{} names {forbidden}", path.display());
@@ -72,6 +73,16 @@ fn only_the_server_knows_tokio_and_tonic() {
         assert!(line.contains("optional = true"), "proto holds messages always, stubs behind a feature: {line}");
     }
     assert!(!manifest.contains("default = "), "proto has no default features");
+}
+
+#[test]
+fn only_one_room_speaks_to_kafka() {
+    for crate_name in ["proto", "dataflow", "connectors/src", "server/src"] {
+        for (path, code) in sources(crate_name) {
+            let is_room = path.starts_with(root().join("connectors/src/kafka"));
+            assert!(is_room || !code.contains("rdkafka::"), "{} names rdkafka", path.display());
+        }
+    }
 }
 
 #[test]

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use memchr::memmem;
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::store::EpochBinding;
 
-use super::BindingError;
 use super::format::{self, MAGIC};
+use super::{BindingError, BindingLog};
 use crate::checksum::Checksum;
 use crate::data_dir::{DataDir, FileName, Files};
 use crate::disk::{Disk, OrDiskError as _};
@@ -94,6 +95,19 @@ pub fn newest_behind(dir: &DataDir, epoch: u64) -> Result<Option<EpochBinding>, 
     Ok(newest)
 }
 
+/// The newest epoch that is bound; 0 where none is.
+///
+/// # Errors
+/// As [`Bindings::read`].
+pub fn newest_bound(dir: &DataDir) -> Result<u64, BindingError> {
+    let (disk, checksum, bindings_dir) = (dir.disk(), dir.checksum(), dir.bindings_dir());
+    match Files::list(&*disk, &bindings_dir)?.in_force.last() {
+        None => Ok(0),
+        // A file is named by the first epoch that it may hold, whether it holds any or not.
+        Some(last) => Ok(last.start + read_file(&*disk, checksum, &bindings_dir, *last, None)?.len() as u64 - 1),
+    }
+}
+
 /// Deletes files all of whose epochs are below `epoch`; the newest file stays. Returns how many went.
 ///
 /// # Errors
@@ -148,4 +162,17 @@ pub(super) fn read_file(
 
 fn holds_any(bytes: &[u8], checksum: Checksum) -> bool {
     memmem::find_iter(bytes, MAGIC).any(|at| format::read(&bytes[at..], checksum).is_some())
+}
+
+/// The positions of the newest binding, where it is of an epoch after `epoch`; nothing else was read since then.
+///
+/// # Errors
+/// As [`Bindings::read`].
+pub fn positions_after(dir: &DataDir, epoch: u64, log: &BindingLog) -> Result<Vec<Position>, BindingError> {
+    let newest = log.next_epoch() - 1;
+    if newest <= epoch {
+        return Ok(Vec::new());
+    }
+    let binding = Bindings::read(dir, newest)?.next().transpose()?;
+    Ok(binding.map(|binding| binding.positions).unwrap_or_default())
 }

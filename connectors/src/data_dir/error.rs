@@ -72,6 +72,23 @@ pub enum DataDirError {
         /// Each setting that differs, with both values.
         differences: Vec<String>,
     },
+    /// The store has a log of its own, and Kafka was asked for.
+    #[error(
+        "{dir}: this store keeps its records in a log of its own, and the settings have a [source.kafka]; take that out, or \
+         choose another directory for what comes from Kafka"
+    )]
+    HasLog {
+        /// The directory.
+        dir: String,
+    },
+    /// The store's records come from Kafka, and that was not asked for.
+    #[error(
+        "{dir}: the records of this store come from Kafka; start with the settings that have its [source.kafka], by --config"
+    )]
+    OfKafka {
+        /// The directory.
+        dir: String,
+    },
     /// More partitions than can be named, or none.
     #[error("a log has 1 to {max} partitions, not {partitions}")]
     Partitions {

@@ -5,6 +5,7 @@
 //! DIR/store.json        what the store was made with; made once
 //! DIR/writers/NNNNNNNN  one file a writer: the fence, and what files it has begun
 //! DIR/log/PPPP/         segments of a partition         (the log)
+//! DIR/streams/          which streams there are         (streams; where records come from Kafka)
 //! DIR/bindings/         what was bound to every epoch   (bindings)
 //! DIR/runs/             checkpoints                     (store)
 //! DIR/bindings-NNNNNN/  the same two, after everything was
@@ -36,7 +37,7 @@ pub use error::{DataDirError, FinishError};
 pub use fence::{Fence, Fenced};
 pub(crate) use files::{FileName, Files};
 pub(crate) use notes::Notes;
-pub use store_file::FORMAT;
+pub use store_file::{FORMAT, StoreSource};
 use store_file::{STORE_FILE, StoreFile};
 
 /// Where the lock is.
@@ -45,6 +46,8 @@ pub(crate) const LOCK_FILE: &str = "LOCK";
 pub(crate) const WRITERS_DIR: &str = "writers";
 /// Where the log is.
 pub(crate) const LOG_DIR: &str = "log";
+/// Where the list of streams is, in a store whose records come from Kafka.
+pub(crate) const STREAMS_DIR: &str = "streams";
 /// Where the bindings of a new store are.
 const BINDINGS_DIR: &str = "bindings";
 /// Where the checkpoints of a new store are.
@@ -58,7 +61,9 @@ pub struct NewStore {
     pub id: u64,
     /// The random secret from which ids get their fingerprints.
     pub hash_secret: [u8; 16],
-    /// Partitions of its log, from 1 to 4,096.
+    /// Where its records come from.
+    pub source: StoreSource,
+    /// Partitions of its log, from 1 to 4,096; where it has none it does not matter.
     pub partitions: u16,
 }
 
@@ -81,7 +86,7 @@ impl DataDir {
     /// anything.
     ///
     /// # Errors
-    /// Where another process holds it, where its format or its rules are not ours, and where the disk fails.
+    /// Where another process holds it, where its format, its source or its rules are not ours, and where the disk fails.
     pub fn open(disk: Arc<dyn Disk>, new: &NewStore, rules: Rules) -> Result<DataDir, DataDirError> {
         DataDir::open_any(disk, Some((new, rules)))
     }
@@ -108,7 +113,10 @@ impl DataDir {
         let lock = take_lock(&*disk)?;
         let found = StoreFile::load(&*disk)?;
         match (&found, new) {
-            (Some(store), Some((_, rules))) => store.check_rules(&*disk, &rules)?,
+            (Some(store), Some((new, rules))) => {
+                store.check_source(&*disk, new.source)?;
+                store.check_rules(&*disk, &rules)?;
+            }
             (Some(_), None) => {}
             (None, Some((new, _))) => {
                 store_file::check_partitions(new)?;
@@ -189,6 +197,11 @@ impl DataDir {
         HashKey::new(self.store.hash_secret)
     }
 
+    /// Where its records come from, fixed when the store was made.
+    pub fn source(&self) -> StoreSource {
+        self.store.source
+    }
+
     /// Partitions of the log, fixed when the store was made.
     pub fn partitions(&self) -> u16 {
         self.store.partitions
@@ -262,7 +275,7 @@ fn check_begun(disk: &dyn Disk, bindings: Option<&str>) -> Result<(), DataDirErr
 
 /// A new key over old data would give every id another fingerprint.
 fn check_no_data(disk: &dyn Disk) -> Result<(), DataDirError> {
-    for dir in [LOG_DIR, BINDINGS_DIR, RUNS_DIR] {
+    for dir in [LOG_DIR, STREAMS_DIR, BINDINGS_DIR, RUNS_DIR] {
         let exists = disk.exists(dir).or_disk_error(disk, dir, "can not be looked at")?;
         if exists && !disk.list(dir).or_disk_error(disk, dir, "can not be listed")?.is_empty() {
             return Err(DataDirError::StoreFileMissing { file: disk.place(STORE_FILE) });

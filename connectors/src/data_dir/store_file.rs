@@ -12,16 +12,29 @@ use crate::disk::{Disk, OrDiskError as _};
 pub(super) const STORE_FILE: &str = "store.json";
 /// What it is called until it is whole.
 const NEW_STORE_FILE: &str = "store.json.new";
-/// The format of everything in the directory.
-pub const FORMAT: u64 = 1;
+/// The format of everything in the directory that a new store gets.
+pub const FORMAT: u64 = 2;
 /// Partitions are named with four digits.
 const PARTITIONS_MAX: u16 = 4_096;
+
+/// Where a store's records come from; it never changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreSource {
+    /// From clients: the store keeps them in a log of its own.
+    #[default]
+    Log,
+    /// From Kafka, which keeps them.
+    Kafka,
+}
 
 /// What the store was made with.
 #[derive(Clone)]
 pub(super) struct StoreFile {
     pub(super) id: u64,
     pub(super) hash_secret: [u8; 16],
+    pub(super) source: StoreSource,
+    /// Partitions of its log; none where there is no log.
     pub(super) partitions: u16,
     /// How often everything was made anew.
     pub(super) generation: u32,
@@ -35,6 +48,8 @@ struct Written {
     format: u64,
     store_id: String,
     hash_key: String,
+    #[serde(default, skip_serializing_if = "is_log")]
+    source: StoreSource,
     partitions: u16,
     #[serde(default, skip_serializing_if = "is_first")]
     generation: u32,
@@ -47,6 +62,11 @@ struct Written {
 /// Only a store that was rebuilt says which generation it is.
 fn is_first(generation: &u32) -> bool {
     *generation == 0
+}
+
+/// Only a store without a log says where its records come from.
+fn is_log(source: &StoreSource) -> bool {
+    *source == StoreSource::Log
 }
 
 /// The part of the file that every format has.
@@ -74,13 +94,26 @@ impl StoreFile {
 
     /// Makes it for a new store.
     pub(super) fn create(disk: &dyn Disk, new: &NewStore, rules: Rules) -> Result<StoreFile, DataDirError> {
-        let store =
-            StoreFile { id: new.id, hash_secret: new.hash_secret, partitions: new.partitions, generation: 0, rules };
+        let partitions = match new.source {
+            StoreSource::Log => new.partitions,
+            StoreSource::Kafka => 0,
+        };
+        let &NewStore { id, hash_secret, source, .. } = new;
+        let store = StoreFile { id, hash_secret, source, partitions, generation: 0, rules };
         store.write_new(disk)?;
         disk.link(NEW_STORE_FILE, STORE_FILE).or_disk_error(disk, STORE_FILE, "can not be made")?;
         sync_dir(disk, "")?;
         disk.delete(NEW_STORE_FILE).or_disk_error(disk, NEW_STORE_FILE, "can not be deleted")?;
         Ok(store)
+    }
+
+    /// Refuses another source of records than the store's.
+    pub(super) fn check_source(&self, disk: &dyn Disk, source: StoreSource) -> Result<(), DataDirError> {
+        match (self.source, source) {
+            (StoreSource::Log, StoreSource::Kafka) => Err(DataDirError::HasLog { dir: disk.place("") }),
+            (StoreSource::Kafka, StoreSource::Log) => Err(DataDirError::OfKafka { dir: disk.place("") }),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses rules that are not the store's.
@@ -113,6 +146,7 @@ impl StoreFile {
             format: FORMAT,
             store_id: format!("{:016x}", self.id),
             hash_key: format!("{:032x}", u128::from_be_bytes(self.hash_secret)),
+            source: self.source,
             partitions: self.partitions,
             generation: self.generation,
             rules: self.rules,
@@ -129,14 +163,15 @@ impl StoreFile {
         }
         let id = u64::from_str_radix(&written.store_id, 16).map_err(|_| "store_id is no hexadecimal number")?;
         let secret = u128::from_str_radix(&written.hash_key, 16).map_err(|_| "hash_key is no hexadecimal number")?;
-        let Written { partitions, generation, rules, .. } = written;
-        Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), partitions, generation, rules })
+        let Written { source, partitions, generation, rules, .. } = written;
+        Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), source, partitions, generation, rules })
     }
 }
 
 /// Refuses a new store with more partitions than can be named, or none.
 pub(super) fn check_partitions(new: &NewStore) -> Result<(), DataDirError> {
     match new.partitions {
+        _ if !is_log(&new.source) => Ok(()),
         1..=PARTITIONS_MAX => Ok(()),
         partitions => Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX }),
     }

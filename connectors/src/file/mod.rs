@@ -19,10 +19,14 @@ mod input;
 mod lines;
 mod messages;
 mod progress;
+#[cfg(feature = "kafka")]
+mod raw_records;
 mod reader;
 mod shelf;
 mod source;
 
 pub(crate) use compression::{Compression, of_name};
 pub use progress::Progress;
+#[cfg(feature = "kafka")]
+pub(crate) use raw_records::RawRecords;
 pub use source::{FileSource, SourceSettings};

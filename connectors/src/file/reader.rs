@@ -155,7 +155,7 @@ impl Reader {
 }
 
 /// The error of reading on after `offset` bytes of the uncompressed stream.
-fn failure(file: &str, compression: Compression, offset: u64, cause: io::Error) -> SourceError {
+pub(super) fn failure(file: &str, compression: Compression, offset: u64, cause: io::Error) -> SourceError {
     let file = file.to_owned();
     if let Some(Shrunk { length }) = cause.get_ref().and_then(|inner| inner.downcast_ref()) {
         return SourceError::Shrunk { file, length: *length, offset };

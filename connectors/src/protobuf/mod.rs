@@ -28,6 +28,40 @@ pub fn decode(message: &[u8]) -> Result<Decoded<'_>, Violation> {
     event(message).map_err(unreadable)
 }
 
+/// Reads one click by itself: the body of an event.
+///
+/// # Errors
+/// Where it can not be read: reason `unreadable`.
+pub fn decode_click(message: &[u8]) -> Result<Decoded<'_>, Violation> {
+    let mut unknown_fields = 0;
+    let click = click(message, &mut unknown_fields).map_err(unreadable)?;
+    Ok(Decoded { event: Some(click.into_event()), unknown_fields })
+}
+
+/// Reads one verdict by itself: the body of an event.
+///
+/// # Errors
+/// Where it can not be read: reason `unreadable`.
+pub fn decode_verdict(message: &[u8]) -> Result<Decoded<'_>, Violation> {
+    let mut unknown_fields = 0;
+    let (verdict, _) = body::<Verdict<'_>>(message, &mut unknown_fields).map_err(unreadable)?;
+    Ok(Decoded { event: Some(verdict.into_event()), unknown_fields })
+}
+
+/// The event whose body, the field with this number, is this message.
+#[cfg(feature = "kafka")]
+pub(crate) fn event_of(number: u8, body: &[u8]) -> Vec<u8> {
+    let mut event = vec![number << 3 | 2];
+    let mut length = body.len();
+    while length >= 0x80 {
+        event.push(length as u8 | 0x80);
+        length >>= 7;
+    }
+    event.push(length as u8);
+    event.extend_from_slice(body);
+    event
+}
+
 fn event(mut message: &[u8]) -> Result<Decoded<'_>, String> {
     let mut unknown_fields = 0;
     let mut event: Option<Event<'_>> = None;

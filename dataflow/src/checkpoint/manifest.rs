@@ -16,8 +16,8 @@ use super::CheckpointError;
 use super::pack::PackName;
 use super::pieces::Piece;
 
-/// The version of the format.
-const FORMAT: u16 = 1;
+/// The version of the format. In the first, rows and corrections were wider, and names had no day.
+const FORMAT: u16 = 2;
 /// The first words of a manifest; the format and the checksum of what follows the line come after them.
 const MAGIC: &str = "recount manifest";
 /// The ending of the names of manifests.

@@ -8,11 +8,13 @@ use crate::domain::cause::Cause;
 use crate::domain::fact::Position;
 use crate::domain::rules::Rules;
 use crate::domain::watermark::Watermark;
-use crate::engine::{Dictionary, Origin, SetAsideList};
+use crate::domain::window::Granularity;
+use crate::engine::{Dictionary, Named, Origin, SetAsideList};
 use crate::operators::context::{Bound, State, Windows};
 use crate::operators::view::View;
 use crate::store::{Place, Store};
-use crate::trace::{Chunk, Record, Run};
+use crate::trace::layout::LayoutError;
+use crate::trace::{Record, Run};
 
 use super::manifest::{Manifest, RunRecord, StateRecord};
 use super::pack::Packs;
@@ -52,8 +54,8 @@ impl Checkpoint {
         let damaged = |what: &str| CheckpointError::damaged(&manifest::file_name(manifest.number), what);
         let dictionary = Dictionary::new();
         for piece in &manifest.names {
-            let names = names::decode(packs.piece(piece.place));
-            dictionary.extend(names.ok_or_else(|| damaged("a piece of names can not be read"))?);
+            let names = names::decode(packs.piece(piece.place)).map(|names| dated(names, manifest.event_ms_max));
+            dictionary.restore(names.ok_or_else(|| damaged("a piece of names can not be read"))?);
         }
         let mut records = Vec::new();
         for piece in &manifest.set_aside {
@@ -106,10 +108,17 @@ fn check(packs: &Packs, pieces: &[Place]) -> Result<(), CheckpointError> {
     })
 }
 
+/// The names with a day each: the first version kept none.
+fn dated(mut names: Vec<Named>, event_ms_max: i64) -> Vec<Named> {
+    let newest = Granularity::Day.window_of(event_ms_max.max(0));
+    names.iter_mut().filter(|named| named.day == 0).for_each(|named| named.day = newest);
+    names
+}
+
 /// The clicks of all rows.
 fn gross_clicks(states: &[State]) -> u64 {
     let rows = states.iter().flat_map(|state| &state.view.base).flat_map(Run::iter);
-    let clicks: i64 = rows.map(|row| row.metrics.widen().gross_clicks).sum();
+    let clicks: i64 = rows.map(|row| row.metrics().gross_clicks).sum();
     u64::try_from(clicks).expect("no row has fewer clicks than none")
 }
 
@@ -147,12 +156,10 @@ fn load_state(packs: &Packs, record: &StateRecord) -> Result<State, CheckpointEr
 fn load_runs<R: Record>(packs: &Packs, runs: &[RunRecord]) -> Result<Vec<Run<R>>, CheckpointError> {
     let mut loaded = Vec::with_capacity(runs.len());
     for RunRecord { skip, chunks } in runs {
-        let chunk = |place: &Place| {
-            let chunk = Chunk::<R>::mapped(Arc::clone(packs.file(*place)), *place);
-            chunk.map(Arc::new).map_err(|cause| CheckpointError::damaged(packs.name(*place), cause.to_string()))
-        };
-        let chunks = chunks.iter().map(chunk).collect::<Result<Vec<_>, _>>()?;
-        loaded.extend(Run::from_chunks(chunks, *skip));
+        let chunks: Vec<_> = chunks.iter().map(|place| (Arc::clone(packs.file(*place)), *place)).collect();
+        let damaged =
+            |(place, cause): (Place, LayoutError)| CheckpointError::damaged(packs.name(place), cause.to_string());
+        loaded.extend(Run::load(&chunks, *skip).map_err(damaged)?);
     }
     Ok(loaded)
 }

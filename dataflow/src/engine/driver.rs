@@ -9,9 +9,9 @@ use timely::communication::WorkerGuards;
 use crate::domain::fact::Fact;
 use crate::intake::Batch;
 use crate::operators::context::{Start, Windows};
-use crate::read::{Reader, SetAside, Shared};
+use crate::read::{Reader, SetAside, Shared, Streams};
 use crate::store::{BindingSink, EpochBinding};
-use crate::worker::{self, Share};
+use crate::worker::{self, Host as _, Share};
 
 use super::sequencer::{Sealed, Sequencer};
 use super::settings::{Kept, Settings};
@@ -29,8 +29,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the workers, in memory and from nothing. `streams` names every stream that batches will come from, in the order of
-    /// their numbers.
+    /// Starts the workers, in memory and from nothing. `streams` names the streams that batches will come from, in the order of
+    /// their numbers; [`add_stream`](Engine::add_stream) names those that come later.
     ///
     /// # Errors
     /// Where threads can not be started.
@@ -85,6 +85,7 @@ impl Engine {
         let (shares, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let begin = starts.zip(receivers).map(Some).collect();
         let guards = start_workers(&settings, windows, begin, &timeline)?;
+        let streams = Streams::new(streams);
         let shared =
             Shared { timeline, dictionary, windows, rules: settings.rules, key: settings.key, streams, restored_from };
         Ok(Engine {
@@ -95,6 +96,15 @@ impl Engine {
             shared: Arc::new(shared),
             guards: Some(guards),
         })
+    }
+
+    /// Names a stream that came while the engine runs, and returns its number: one more than the last. It is called before the
+    /// stream's first batch is pushed.
+    ///
+    /// # Panics
+    /// Where there are as many streams as can be numbered.
+    pub fn add_stream(&self, name: StreamName) -> u16 {
+        self.shared.streams.add(name)
     }
 
     /// Takes in a batch, in the order of the records. Whenever `settings.epoch_records` are reached an epoch closes. Blocks
@@ -157,6 +167,7 @@ impl Engine {
         let Sealed { binding, facts } = sealed;
         let (epoch, bound) = (binding.epoch, binding.bound);
         self.wait_for(epoch.saturating_sub(self.epochs_in_flight))?;
+        self.shared.dictionary.forget(&self.shared.timeline.leave().retention);
         self.shared.timeline.bind(binding);
         for (sender, facts) in self.shares.iter().zip(deal(facts, self.shares.len())) {
             let sent = sender.send(Share { epoch, bound, facts });

@@ -22,6 +22,7 @@ use crate::read::{ReadError, Readable, SetAside};
 use crate::worker::Host;
 
 use super::binding::Binding;
+use super::followers::Followers;
 use super::origin::Origin;
 use super::sequencer::parked;
 use super::set_aside::SetAsideList;
@@ -104,6 +105,7 @@ struct Inner {
     latest: Vec<Arc<State>>,
     epochs: VecDeque<Arc<Complete>>,
     bytes: usize,
+    followers: Followers,
     /// How often chunks have been written to files that may be held in their place.
     written: u64,
     set_aside: SetAsideList,
@@ -129,6 +131,7 @@ impl Timeline {
             latest: states,
             epochs: VecDeque::from([Arc::new(epoch)]),
             bytes: 0,
+            followers: Followers::default(),
             written: 0,
             set_aside,
             lost: false,
@@ -228,6 +231,27 @@ impl Timeline {
         state.epochs.get(before).map(|epoch| epoch.epoch)
     }
 
+    /// The followers, who keep the epochs that they have not done with.
+    pub(crate) fn followers<T>(&self, change: impl FnOnce(&mut Followers) -> T) -> T {
+        let mut state = self.lock();
+        let changed = change(&mut state.followers);
+        let forgotten = state.forget();
+        drop(state);
+        // What nobody else holds is freed outside of the lock.
+        drop(forgotten);
+        changed
+    }
+
+    /// How many complete epochs the slowest follower has not done with, and whether they take more memory than the history may.
+    pub(crate) fn held_back(&self) -> (u64, bool) {
+        let state = self.lock();
+        let Some(next) = state.followers.slowest() else { return (0, false) };
+        let Readable { since, upper } = state.readable();
+        // The newest epoch stays anyway, however large it is.
+        let is_large = next <= since && next + 1 < upper && state.history.bytes < state.bytes;
+        (upper.saturating_sub(next), is_large)
+    }
+
     /// Says that chunks have been written to files that may be held in their place.
     pub(crate) fn settle(&self) {
         self.lock().written += 1;
@@ -325,15 +349,15 @@ impl Inner {
         self.epochs.push_back(Arc::new(complete));
     }
 
-    /// Takes out the epochs that have left the history, but never the newest.
+    /// Takes out the epochs that have left the history, but never the newest, and none that a follower needs.
     fn forget(&mut self) -> Vec<Arc<Complete>> {
         let mut forgotten = Vec::new();
         while self.epochs.len() > 1 {
             let oldest = &self.epochs[0];
-            let keep = self.epochs.len() as u64 <= self.history.epochs
+            let is_recent = self.epochs.len() as u64 <= self.history.epochs
                 && oldest.completed.elapsed() <= self.history.age
                 && self.bytes <= self.history.bytes;
-            if keep {
+            if is_recent || self.followers.need(oldest.epoch) {
                 break;
             }
             self.bytes -= oldest.bytes;

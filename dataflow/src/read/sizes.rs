@@ -22,7 +22,7 @@ pub struct ArrangementSize {
 }
 
 impl Snapshot {
-    /// The size of every arrangement.
+    /// The size of every arrangement, and of the ads' names.
     pub fn state_bytes(&self) -> Vec<ArrangementSize> {
         let states = || self.workers.iter();
         vec![
@@ -32,6 +32,7 @@ impl Snapshot {
             size("days", states().flat_map(|state| &state.view.days)),
             size("overlaps", states().flat_map(|state| &state.view.overlaps)),
             size("corrections", states().flat_map(|state| &state.view.corrections)),
+            self.shared.dictionary.size(),
         ]
     }
 }

@@ -236,6 +236,14 @@ impl<R: Record> ChunkWriter<R> {
         (bytemuck::cast_slice_mut(&mut self.block.bytes_mut()[RECORDS_AT..end]), &mut self.len)
     }
 
+    /// Writes the next record.
+    #[inline]
+    pub(crate) fn push(&mut self, record: R) {
+        let (room, len) = self.room();
+        room[*len] = record;
+        *len += 1;
+    }
+
     /// Completes the chunk: `None` where nothing was written.
     pub(crate) fn seal(mut self) -> Option<Chunk<R>> {
         let len = self.len;

@@ -61,13 +61,13 @@ impl Shared {
     }
 
     /// The names of the streams, by number.
-    pub(crate) fn streams(&self) -> &[StreamName] {
+    pub(crate) fn streams(&self) -> Arc<[StreamName]> {
         self.reader.streams()
     }
 
     /// A snapshot's message, with the readable epochs of this moment.
     pub(crate) fn wire_snapshot(&self, snapshot: &Snapshot) -> wire::Snapshot {
-        to_wire::snapshot(snapshot, snapshot.readable(), self.streams())
+        to_wire::snapshot(snapshot, snapshot.readable(), &self.streams())
     }
 
     /// Runs a read on a blocking thread, one of a bounded number at a time.

@@ -67,7 +67,7 @@ fn respond(
         if Instant::now() >= deadline {
             return Err(CallError::deadline());
         }
-        let message = click_evidence(&shared.evidence, shared.streams(), click);
+        let message = click_evidence(&shared.evidence, &shared.streams(), click);
         if !budget.take(message.encoded_len()) {
             break;
         }

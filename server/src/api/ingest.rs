@@ -19,6 +19,37 @@ use crate::limits::{APPEND_PIECE_BYTES, APPENDING_BYTES_MAX, APPENDING_UNIT_BYTE
 use crate::lineage::Lineage;
 use crate::metrics::IngestMetrics;
 
+/// Where calls that bring events come to.
+#[derive(Clone)]
+pub(crate) enum Door {
+    /// They are taken in.
+    Open(Arc<Ingest>),
+    /// Records come from Kafka alone.
+    Kafka,
+    /// Records come from files alone.
+    Files,
+}
+
+impl Door {
+    /// Where events are taken in.
+    ///
+    /// # Errors
+    /// Where they are not.
+    pub(crate) fn ingest(&self) -> Result<&Arc<Ingest>, CallError> {
+        match self {
+            Door::Open(ingest) => Ok(ingest),
+            Door::Kafka => {
+                let message = "this service's records come from Kafka; write events to its topics";
+                Err(CallError::new(ErrorReason::RecordsFromKafka, message))
+            }
+            Door::Files => {
+                let message = "this service reads files and takes no events; start one with --data-dir";
+                Err(CallError::new(ErrorReason::IngestOff, message))
+            }
+        }
+    }
+}
+
 /// Takes events into the log.
 pub(crate) struct Ingest {
     log: Arc<Log>,

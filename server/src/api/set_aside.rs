@@ -82,7 +82,7 @@ impl Listing {
             let last = step.len() < STEP;
             for (number, record) in step {
                 if record.epoch <= self.epoch {
-                    let message = to_wire::set_aside(&record, shared.streams());
+                    let message = to_wire::set_aside(&record, &shared.streams());
                     if !budget.take(message.encoded_len()) {
                         page.next_page_token = self.token(shared, after);
                         return page;
@@ -116,7 +116,7 @@ impl Listing {
             let message = wire::SetAside {
                 reason: UNMATCHED.into(),
                 detail: detail.into(),
-                position: Some(to_wire::record_position(shared.streams(), position)),
+                position: Some(to_wire::record_position(&shared.streams(), position)),
                 payload_length: payload.len() as i64,
                 payload,
                 set_aside_at_ms: 0,

@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::error::stdout_error;
 use super::{CliError, Global};
-use crate::config::{Config, KEYS, Key, Layers};
+use crate::config::{Config, KEYS, Key, Layers, shown_properties};
 
 /// What to do with the settings.
 #[derive(Debug, Subcommand)]
@@ -42,15 +42,18 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), CliErr
 fn show(layers: &Layers, with_origin: bool) -> String {
     let mut text = String::new();
     let mut section = "";
-    for Key { name, help, .. } in &KEYS {
-        let (in_section, entry) = name.split_once('.').expect("every setting has a section");
+    for key @ Key { name, help, .. } in &KEYS {
+        let (in_section, entry) = name.rsplit_once('.').expect("every setting has a section");
         if in_section != section {
             let blank = if section.is_empty() { "" } else { "\n" };
             writeln!(text, "{blank}[{in_section}]").expect("a string takes all that is written");
             section = in_section;
         }
         let (value, origin) = layers.get(name);
-        let value = toml_value(value);
+        let value = match key.is_structured() && (value.starts_with('[') || value.starts_with('{')) {
+            true => shown_properties(name, value),
+            false => toml_value(value),
+        };
         match with_origin {
             true => writeln!(text, "{entry} = {value:<20} # {origin}"),
             false => writeln!(text, "# {help}\n{entry} = {value}"),
@@ -76,8 +79,11 @@ mod tests {
         let layers = Layers::collect(None, std::iter::empty(), vec![]).expect("defaults are known");
         for with_origin in [false, true] {
             let shown: toml::Table = show(&layers, with_origin).parse().expect("it is TOML");
-            let entries: usize = shown.values().map(|section| section.as_table().map_or(0, toml::Table::len)).sum();
-            assert_eq!(entries, KEYS.len());
+            let all = toml::Value::Table(shown);
+            for Key { name, .. } in &KEYS {
+                let found = name.split('.').try_fold(&all, |table, part| table.get(part));
+                assert!(found.is_some(), "{name} is not shown");
+            }
         }
     }
 }

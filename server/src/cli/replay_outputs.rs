@@ -90,7 +90,7 @@ impl Outputs {
         for record in engine.take_set_aside() {
             let sink = if record.is_parked() { &mut self.parked } else { &mut self.quarantine };
             if let Some(sink) = sink {
-                lines::push_set_aside(sink.buffer(), &record, self.reader.streams());
+                lines::push_set_aside(sink.buffer(), &record, &self.reader.streams());
                 sink.advance()?;
             }
         }
@@ -119,7 +119,7 @@ impl Outputs {
     pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
         let rows = replay_table::write(snapshot, self.granularity, self.format, self.out.as_mut())?;
         if let Some(sink) = &mut self.status {
-            let status = to_wire::status(snapshot, snapshot.readable(), self.reader.streams());
+            let status = to_wire::status(snapshot, snapshot.readable(), &self.reader.streams());
             sink.buffer().extend_from_slice(status.to_json().to_string().as_bytes());
             sink.buffer().push(b'\n');
         }

@@ -6,7 +6,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use recount_connectors::data_dir::NewStore;
+use recount_connectors::data_dir::{NewStore, StoreSource};
 use recount_connectors::{FileSource, SourceSettings};
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::engine::{Kept, Settings};
@@ -14,10 +14,10 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{EngineArgs, RulesArgs, given};
-use super::{CliError, Global, logging};
+use super::{CliError, Global, kafka_source as kafka, logging};
 use crate::config::{Config, FlagSetting};
 use crate::lineage::Lineage;
-use crate::server::{self, Input, Pace, Ready, ServerSettings, StoreSettings};
+use crate::server::{self, Input, Pace, Ready, ServerSettings, SinksSettings, StoreSettings};
 
 /// What to serve, and where.
 #[derive(Debug, Args)]
@@ -46,6 +46,9 @@ pub(super) struct ServeArgs {
     /// How many epochs stay readable [default: 600]
     #[arg(long, value_name = "N")]
     history_epochs: Option<String>,
+    /// Go on where records are missing: exactly this gap of a Kafka topic, as the refusal names it; may be repeated
+    #[arg(long, value_name = "TOPIC/PARTITION@OFFSET", requires = "data_dir")]
+    accept_gap: Vec<String>,
     #[command(flatten)]
     engine: EngineArgs,
     #[command(flatten)]
@@ -78,8 +81,12 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         }
     }
     let settings = server_settings(&config)?;
+    if settings.sinks.is_some() && args.data_dir.is_none() {
+        let message = "[sink.kafka] needs --data-dir: what is published must be bound for good, and files are not";
+        return Err(CliError::failed(message));
+    }
     let input = match &args.data_dir {
-        Some(dir) => Input::Store(store_settings(&config, dir)?),
+        Some(dir) => Input::Store(store_settings(&config, dir, &args.accept_gap)?),
         None => Input::Files(files(args, &config, settings.engine.key)?),
     };
     let runtime = Builder::new_multi_thread()
@@ -106,12 +113,16 @@ fn files(args: &ServeArgs, config: &Config, key: HashKey) -> Result<FileSource, 
     FileSource::open(&args.events, settings).map_err(|error| CliError::failed(error.to_string()))
 }
 
-fn store_settings(config: &Config, dir: &Path) -> Result<StoreSettings, CliError> {
-    let new = NewStore { id: u64::from_le_bytes(random()?), hash_secret: random()?, partitions: config.partitions };
+fn store_settings(config: &Config, dir: &Path, accepted: &[String]) -> Result<StoreSettings, CliError> {
+    let kafka = kafka::input(config, accepted)?;
+    let source = if kafka.is_some() { StoreSource::Kafka } else { StoreSource::Log };
+    let (id, hash_secret, partitions) = (u64::from_le_bytes(random()?), random()?, config.partitions);
+    let new = NewStore { id, hash_secret, source, partitions };
     Ok(StoreSettings {
         dir: dir.to_owned(),
         new,
         log: config.log.clone(),
+        kafka,
         pace: Pace { interval: config.checkpoint_interval, memory_budget: config.memory_budget },
         checkpoints_kept: config.checkpoints_kept,
     })
@@ -138,6 +149,7 @@ fn server_settings(config: &Config) -> Result<ServerSettings, CliError> {
         bounds: config.bounds,
         drain: config.drain,
         lineage: Lineage::new(random()?),
+        sinks: config.kafka_sinks.as_ref().map(|sinks| SinksSettings::new(sinks, config)).transpose()?,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `recount verify`: is what the data directory answers what its log says?
+//! `recount verify`: is what the data directory answers what its log, or Kafka, says?
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::error::stdout_error;
 use super::progress::{Progress, Unit};
 use super::settings::given;
 use super::table::grouped;
-use super::{CliError, Global, logging};
+use super::{CliError, Global, kafka_source, logging};
 use crate::store::verify::{Verified, VerifyError, verify};
 
 /// What to verify.
@@ -30,7 +30,8 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<(), CliError> {
     let config = global.load(given([("engine.workers", "--workers", &args.workers)]))?;
     logging::start(&config)?;
     let mut progress = Progress::new(Unit::Records, None);
-    let verified = verify(&args.data_dir, config.workers, |records| {
+    let kafka = kafka_source::input(&config, &[])?;
+    let verified = verify(&args.data_dir, kafka.as_ref(), config.workers, |records| {
         progress.at(records, || "records".to_string());
     });
     progress.finish();
@@ -51,7 +52,7 @@ fn print(verified: &Verified, json: bool) -> Result<(), CliError> {
         });
         format!("{line}\n")
     } else {
-        let from = from.map_or("the log's beginning".to_string(), |number| format!("checkpoint {number}"));
+        let from = from.map_or("its beginning".to_string(), |number| format!("checkpoint {number}"));
         format!(
             "epochs {first} to {newest}, {} records from {from} on, come to what was bound; {checkpoints} checkpoints \
              hold the same state\n",

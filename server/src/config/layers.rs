@@ -92,25 +92,38 @@ impl Layers {
             ConfigError::new(format!("{}: this is no TOML: {}", path.display(), cause.to_string().trim_end()))
         })?;
         let origin = Origin::File(path.to_path_buf());
-        for (section, value) in table {
-            let toml::Value::Table(entries) = value else {
-                return Err(unknown(&section, &origin));
+        self.read_table("", table, &origin)
+    }
+
+    /// Reads the settings of a section, and of those in it.
+    fn read_table(&mut self, section: &str, table: toml::Table, origin: &Origin) -> Result<(), ConfigError> {
+        for (entry, value) in table {
+            let name = if section.is_empty() { entry } else { format!("{section}.{entry}") };
+            let key = match (keys::find(&name), value) {
+                (None, toml::Value::Table(entries)) if keys::is_section(&name) => {
+                    self.read_table(&name, entries, origin)?;
+                    continue;
+                }
+                (None, toml::Value::Table(entries)) => {
+                    let first = entries.keys().next().map_or(String::new(), |entry| format!(".{entry}"));
+                    return Err(unknown(&format!("{name}{first}"), origin));
+                }
+                (None, _) => return Err(unknown(&name, origin)),
+                (Some(key), value) => (key, value),
             };
-            for (entry, value) in entries {
-                let name = format!("{section}.{entry}");
-                let key = known(&name, &origin)?;
-                let text = match value {
-                    toml::Value::String(text) => text,
-                    toml::Value::Integer(number) => number.to_string(),
-                    toml::Value::Boolean(on) => on.to_string(),
-                    other => {
-                        let message =
-                            format!("{origin}: {name} is a {}; write text, a number or true/false", other.type_str());
-                        return Err(ConfigError::new(message));
-                    }
-                };
-                self.set(key, text, origin.clone());
-            }
+            let (key, value) = key;
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Boolean(on) => on.to_string(),
+                value @ (toml::Value::Array(_) | toml::Value::Table(_)) if key.is_structured() => value.to_string(),
+                other => {
+                    let message =
+                        format!("{origin}: {name} is a {}; write text, a number or true/false", other.type_str());
+                    return Err(ConfigError::new(message));
+                }
+            };
+            self.set(key, text, origin.clone());
         }
         Ok(())
     }

@@ -13,14 +13,14 @@ use super::deadline::{client_deadline, deadline};
 use crate::api::CallError;
 use crate::api::errors::ErrorReason;
 use crate::api::events::Events;
-use crate::api::ingest::{Ingest, Judged, Pending};
+use crate::api::ingest::{Door, Ingest, Judged, Pending};
 use crate::convert::raw;
 use crate::convert::raw::ingest_service_server::{IngestService, IngestServiceServer};
 use crate::limits::{APPEND_MESSAGE_BYTES_MAX, APPEND_STREAMS_MAX, APPENDS_IN_FLIGHT, INLINE_EVENT_BYTES_MAX};
 
 /// The service of the contract, over one log.
 pub(crate) struct IngestApi {
-    ingest: Arc<Ingest>,
+    door: Door,
     shutdown: watch::Receiver<bool>,
     streams: Arc<Semaphore>,
 }
@@ -30,9 +30,9 @@ type Answers = Pin<Box<dyn Stream<Item = Result<raw::AppendResponse, Status>> + 
 
 impl IngestApi {
     /// The service, with its limits on messages.
-    pub(crate) fn server(ingest: Arc<Ingest>, shutdown: watch::Receiver<bool>) -> IngestServiceServer<IngestApi> {
+    pub(crate) fn server(door: Door, shutdown: watch::Receiver<bool>) -> IngestServiceServer<IngestApi> {
         let streams = Arc::new(Semaphore::new(APPEND_STREAMS_MAX));
-        IngestServiceServer::new(IngestApi { ingest, shutdown, streams })
+        IngestServiceServer::new(IngestApi { door, shutdown, streams })
             .max_decoding_message_size(APPEND_MESSAGE_BYTES_MAX)
     }
 }
@@ -45,25 +45,26 @@ impl IngestService for IngestApi {
         let deadline = deadline(request.metadata());
         let raw::AppendRequest { request_id, events } = request.into_inner();
         let events = Events::Messages(events);
-        let room = self.ingest.try_room(events.bytes())?;
-        let judged = judge(&self.ingest, events).await?;
-        let pending = self.ingest.append(judged, room);
-        Ok(Response::new(self.ingest.answer(pending, request_id, Some(deadline)).await?))
+        let ingest = self.door.ingest()?;
+        let room = ingest.try_room(events.bytes())?;
+        let judged = judge(ingest, events).await?;
+        let pending = ingest.append(judged, room);
+        Ok(Response::new(ingest.answer(pending, request_id, Some(deadline)).await?))
     }
 
     async fn append_stream(
         &self,
         request: Request<Streaming<raw::AppendRequest>>,
     ) -> Result<Response<Self::AppendStreamStream>, Status> {
+        let ingest = Arc::clone(self.door.ingest()?);
         let permit = self.streams.clone().try_acquire_owned().map_err(|_| {
             let message = format!("{APPEND_STREAMS_MAX} streams of events are open, as many as are allowed");
             CallError::new(ErrorReason::IngestBusy, message)
         })?;
         let deadline = client_deadline(request.metadata());
         let (sender, pending) = mpsc::channel(APPENDS_IN_FLIGHT);
-        let intake = Intake { ingest: self.ingest.clone(), shutdown: self.shutdown.clone(), sender };
+        let intake = Intake { ingest: ingest.clone(), shutdown: self.shutdown.clone(), sender };
         tokio::spawn(intake.run(request.into_inner()));
-        let ingest = self.ingest.clone();
         let answers = ReceiverStream::new(pending).then(move |taken: Taken| {
             let (ingest, _held) = (ingest.clone(), &permit);
             async move {

@@ -18,7 +18,7 @@ use self::admin::AdminApi;
 use self::counts::CountsApi;
 use self::ingest::IngestApi;
 use crate::api::Shared;
-use crate::api::ingest::Ingest;
+use crate::api::ingest::Door;
 use crate::convert::FILE_DESCRIPTOR_SET;
 use crate::convert::raw::ingest_service_server::IngestServiceServer;
 use crate::convert::wire::admin_service_server::AdminServiceServer;
@@ -31,14 +31,15 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Every service. Health turns to `NOT_SERVING` with the flag.
 pub(crate) async fn router(
     shared: Arc<Shared>,
-    ingest: Option<Arc<Ingest>>,
+    door: Door,
     trigger: Option<Trigger>,
     concurrent_streams: u32,
     shutdown: watch::Receiver<bool>,
 ) -> Router {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<CountsServiceServer<CountsApi>>().await;
-    if ingest.is_some() {
+    let has_ingest = matches!(door, Door::Open(_));
+    if has_ingest {
         health.set_serving::<IngestServiceServer<IngestApi>>().await;
     }
     let mut down = shutdown.clone();
@@ -60,7 +61,8 @@ pub(crate) async fn router(
         .add_service(reflection)
         .add_service(CountsApi::server(shared))
         .add_service(AdminServiceServer::new(AdminApi { trigger }))
-        .add_optional_service(ingest.map(|ingest| IngestApi::server(ingest, shutdown)))
+        // Where records come from files the service is not there at all; where they come from Kafka it says so.
+        .add_optional_service((!matches!(door, Door::Files)).then(|| IngestApi::server(door, shutdown)))
 }
 
 /// Serves connections until the flag turns true, then until the last call has been answered.

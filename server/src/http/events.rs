@@ -65,16 +65,13 @@ pub(super) async fn append(State(http): State<Http>, uri: Uri, headers: HeaderMa
     let mut params = Params::of(&uri)?;
     let deadline = params.deadline(&headers)?;
     params.finish()?;
-    let ingest = http.ingest.as_ref().ok_or_else(|| {
-        let message = "this service reads files and takes no events; start one with --data-dir";
-        CallError::new(ErrorReason::IngestOff, message)
-    })?;
+    let ingest = http.door.ingest()?;
     let (kind, coding) = (kind(&headers)?, coding(&headers)?);
     let body = receive(&http.bodies, body, deadline.min(Instant::now() + BODY_TIMEOUT)).await?;
     let worker = timeout_at(deadline.into(), http.bodies.workers.clone().acquire_owned()).await;
     let worker = worker.map_err(|_| CallError::deadline())?.expect("the semaphore is never closed");
     let judging = {
-        let ingest = ingest.clone();
+        let ingest = Arc::clone(ingest);
         task::spawn_blocking(move || judge(&ingest, kind, coding, &body, worker))
     };
     let (judged, room, request_id) = judging.await.map_err(|_| CallError::bug())??;

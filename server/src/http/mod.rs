@@ -23,7 +23,7 @@ use self::events::Bodies;
 pub(crate) use self::listen::serve;
 use crate::api::Shared;
 use crate::api::errors::{CallError, ErrorReason};
-use crate::api::ingest::Ingest;
+use crate::api::ingest::Door;
 use crate::metrics::Metrics;
 
 /// What handlers share.
@@ -32,12 +32,12 @@ struct Http {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
     /// `None` where the service reads files.
-    ingest: Option<Arc<Ingest>>,
+    door: Door,
     bodies: Arc<Bodies>,
 }
 
 /// Every route.
-pub(crate) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>, ingest: Option<Arc<Ingest>>) -> Router {
+pub(crate) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>, door: Door) -> Router {
     let bodies = Arc::new(Bodies::new());
     Router::new()
         .route("/v1/events", post(events::append))
@@ -54,7 +54,7 @@ pub(crate) fn router(shared: Arc<Shared>, metrics: Arc<Metrics>, ingest: Option<
         .route("/metrics", get(probes::metrics))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
-        .with_state(Http { shared, metrics, ingest, bodies })
+        .with_state(Http { shared, metrics, door, bodies })
 }
 
 async fn unknown_route(uri: Uri) -> HttpError {

@@ -5,6 +5,8 @@
 
 mod engine;
 mod ingest;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod store;
 mod write;
 
@@ -18,8 +20,12 @@ use self::engine::EngineCollector;
 use self::ingest::IngestCollector;
 pub(crate) use self::ingest::IngestMetrics;
 pub(crate) use self::store::StoreCollector;
+#[cfg(feature = "kafka")]
+pub(crate) use self::write::Writer;
 use crate::api::Shared;
-use crate::api::ingest::Ingest;
+use crate::api::ingest::{Door, Ingest};
+use crate::sinks::SinksCollector;
+use crate::store::KafkaWatch;
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -28,12 +34,12 @@ pub(crate) struct Metrics {
 
 impl Metrics {
     /// Over the service's own state.
-    pub(crate) fn new(shared: Arc<Shared>, ingest: Option<Arc<Ingest>>) -> Metrics {
+    pub(crate) fn new(shared: Arc<Shared>, door: &Door) -> Metrics {
         let mut registry = Registry::with_prefix("recount");
         registry.register_collector(Box::new(EngineCollector { shared }));
-        if let Some(ingest) = ingest {
+        if let Door::Open(ingest) = door {
             ingest.metrics.register(&mut registry);
-            registry.register_collector(Box::new(IngestCollector { ingest }));
+            registry.register_collector(Box::new(IngestCollector { ingest: ingest.clone() }));
         }
         Metrics { registry }
     }
@@ -42,6 +48,27 @@ impl Metrics {
     pub(crate) fn with_store(mut self, store: StoreCollector) -> Metrics {
         self.registry.register_collector(Box::new(store));
         self
+    }
+
+    /// Adds what the sinks tell of themselves, where there are any.
+    pub(crate) fn with_sinks(mut self, sinks: Option<SinksCollector>) -> Metrics {
+        if let Some(sinks) = sinks {
+            self.registry.register_collector(Box::new(sinks));
+        }
+        self
+    }
+
+    /// Adds what is told of Kafka as a source.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn with_kafka(mut self, watch: &KafkaWatch) -> Metrics {
+        self.registry.register_collector(Box::new(kafka::KafkaCollector { stats: watch.clone() }));
+        self
+    }
+
+    /// There is nothing to add.
+    #[cfg(not(feature = "kafka"))]
+    pub(crate) fn with_kafka(self, watch: &KafkaWatch) -> Metrics {
+        match *watch {}
     }
 
     /// All metrics in the OpenMetrics text format.

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use recount_connectors::bindings::delete_bindings_below;
 use recount_connectors::data_dir::DataDir;
-use recount_connectors::log::Log;
 use recount_dataflow::checkpoint::{Checkpointer, MemoryBudget, Written};
 use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::{Retain, StoreError};
 
 /// How often the state's memory is looked at, where it has a budget.
 const MEMORY_STEP: Duration = Duration::from_millis(50);
@@ -88,7 +87,7 @@ impl Checkpointing {
     pub(crate) fn start(
         mut checkpointer: Checkpointer,
         dir: Arc<DataDir>,
-        log: Arc<Log>,
+        retain: Retain,
         pace: Pace,
         budget: Option<Arc<MemoryBudget>>,
     ) -> io::Result<Checkpointing> {
@@ -98,7 +97,7 @@ impl Checkpointing {
         if budget.is_some() {
             checkpointer.release_memory();
         }
-        let mut worker = Worker { checkpointer, dir, log, interval: pace.interval, budget, stats: stats.clone() };
+        let mut worker = Worker { checkpointer, dir, retain, interval: pace.interval, budget, stats: stats.clone() };
         let thread = thread::Builder::new().name("checkpoints".into()).spawn(move || {
             if let Err(error) = worker.run(&told) {
                 // At shutdown nobody listens any more.
@@ -140,7 +139,7 @@ impl Checkpointing {
 struct Worker {
     checkpointer: Checkpointer,
     dir: Arc<DataDir>,
-    log: Arc<Log>,
+    retain: Retain,
     interval: Duration,
     budget: Option<Arc<MemoryBudget>>,
     stats: Arc<CheckpointStats>,
@@ -207,15 +206,11 @@ impl Worker {
         Ok(Some(written))
     }
 
-    /// Lets go of the log that retention takes, and then of the bindings that only the same records could use.
+    /// Lets go of the records that retention takes, and then of the bindings that only the same records could use.
     fn retain(&self) -> Result<(), StoreError> {
         let Some((epoch, positions)) = self.checkpointer.oldest() else { return Ok(()) };
-        let mut floor = vec![0; usize::from(self.dir.partitions())];
-        for position in positions {
-            floor[usize::from(position.stream)] = position.offset;
-        }
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        if self.log.retain(&floor, now_ms)? > 0 {
+        if (self.retain)(self.dir.partitions(), positions, now_ms)? {
             delete_bindings_below(&self.dir, epoch + 1)?;
         }
         Ok(())

@@ -47,10 +47,10 @@ mod tests {
     use std::sync::atomic::AtomicBool;
     use std::sync::{Condvar, Mutex};
 
-    use recount_connectors::data_dir::NewStore;
+    use recount_connectors::Format;
+    use recount_connectors::data_dir::{NewStore, StoreSource};
     use recount_connectors::log::LogSettings;
     use recount_connectors::store::DirectoryStore;
-    use recount_connectors::{Format, Source as _};
     use recount_dataflow::checkpoint::Checkpointer;
     use recount_dataflow::engine::{Engine, History, Settings};
     use recount_dataflow::read::Reader;
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
     use crate::feed::Feed;
-    use crate::store::{Checkpointing, Pace, Store, StoreSettings};
+    use crate::store::{Checkpointing, Pace, Records, Store, StoreError, StoreSettings};
 
     const APPENDS: u64 = 300;
     const RECORDS: u64 = 1_000;
@@ -99,15 +99,19 @@ mod tests {
         let pace = Pace { interval: Duration::from_secs(3_600), memory_budget: Some(1 << 20) };
         let settings = StoreSettings {
             dir: dir.path().to_owned(),
-            new: NewStore { id: 1, hash_secret: [7; 16], partitions: 2 },
+            new: NewStore { id: 1, hash_secret: [7; 16], partitions: 2, source: StoreSource::Log },
             log: LogSettings::default(),
             pace,
             checkpoints_kept: 2,
+            kafka: None,
         };
         let engine_settings =
             Settings { history: History::newest_only(), epoch_records: 10_000, ..Settings::default() };
-        let store = Store::open(&settings, engine_settings.rules, Arc::new(AtomicBool::new(false))).unwrap();
-        let Store { dir, log, checkpoint, recorded, bindings, source, files, .. } = store;
+        let stopping = Arc::new(AtomicBool::new(false));
+        let opened = Store::open::<StoreError>(&settings, engine_settings.rules, stopping, |_, _| Ok(u64::MAX));
+        let Store { dir, records, checkpoint, recorded, bindings, source, files, .. } = opened.unwrap();
+        let retain = records.retention();
+        let Records::Log(log, _failure) = records else { panic!("the store has a log of its own") };
         for number in 0..APPENDS {
             let mut append = log.begin(1_800_000_000_000);
             for click in number * RECORDS..(number + 1) * RECORDS {
@@ -127,8 +131,8 @@ mod tests {
         let checkpointer = Checkpointer::open(gated, reader.clone(), 1, 2).unwrap();
         let budget = Arc::new(MemoryBudget::new(1 << 20, reader.clone()));
         let brake = Some(Brake::new(budget.clone()));
-        let feed = Feed::start(engine, Box::new(source), Box::new(recorded), Duration::from_millis(5), brake).unwrap();
-        let checkpoints = Checkpointing::start(checkpointer, dir, log, pace, Some(budget.clone())).unwrap();
+        let feed = Feed::start(engine, source, Box::new(recorded), Duration::from_millis(5), brake, None).unwrap();
+        let checkpoints = Checkpointing::start(checkpointer, dir, retain, pace, Some(budget.clone())).unwrap();
 
         while budget.held().is_zero() {
             assert!(records_in(&reader) < APPENDS * RECORDS, "everything came in, and {:?} is held", budget.taken());

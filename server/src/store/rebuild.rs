@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
-use recount_connectors::data_dir::{DataDir, FinishError};
+use recount_connectors::data_dir::{DataDir, FinishError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Log, LogSettings, LogSource, LogView};
 use recount_connectors::store::DirectoryStore;
@@ -48,6 +48,15 @@ pub(crate) enum RebuildError {
         partition: u16,
         /// What it begins with.
         start: u64,
+    },
+    /// The records are not in the store.
+    #[error(
+        "{dir}: the records of this store come from Kafka; to count them by other settings begin a new store, with another \
+         --data-dir, which reads the topics from their beginning"
+    )]
+    OfKafka {
+        /// The directory.
+        dir: String,
     },
     /// The engine could not be started, or stopped.
     #[error(transparent)]
@@ -91,6 +100,9 @@ pub(crate) fn rebuild(
     progress: impl FnMut(u64),
 ) -> Result<Rebuilt, RebuildError> {
     let mut dir = DataDir::open_for_rebuild(Arc::new(SystemDisk::open(path)?))?;
+    if dir.source() == StoreSource::Kafka {
+        return Err(RebuildError::OfKafka { dir: path.display().to_string() });
+    }
     check_head(path, &dir)?;
     // What is made from the log must not be ahead of what is durable of it, and nothing is appended.
     let log = Log::open(&dir, LogSettings::default(), |_| {})?;

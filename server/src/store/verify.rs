@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recount_connectors::bindings::Bindings;
-use recount_connectors::data_dir::DataDir;
+use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{LogSource, LogView};
 use recount_connectors::store::DirectoryStore;
-use recount_connectors::{Next, Source as _};
+use recount_connectors::{Next, Source};
 use recount_dataflow::checkpoint::{CheckpointError, CheckpointInfo, Checkpoints};
 use recount_dataflow::domain::fact::Position;
-use recount_dataflow::engine::{Engine, EngineError, History, Settings, StreamName};
+use recount_dataflow::engine::{Engine, EngineError, History, Settings};
 use recount_dataflow::read::Digest;
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use thiserror::Error;
 
-use super::StoreError;
+use super::{KafkaInput, StoreError, kafka};
 
 /// How long to wait for the log's records before looking again.
 const STEP: Duration = Duration::from_secs(1);
@@ -71,14 +71,15 @@ pub(crate) struct Verified {
     pub(crate) checkpoints: usize,
 }
 
-/// Makes every epoch again, on so many workers. `progress` hears of each.
+/// Makes every epoch again, on so many workers, from the store's log or from `kafka`. `progress` hears of each.
 pub(crate) fn verify(
     dir: &std::path::Path,
+    kafka: Option<&KafkaInput>,
     workers: usize,
     mut progress: impl FnMut(u64),
 ) -> Result<Verified, VerifyError> {
     let dir = DataDir::read_only(Arc::new(SystemDisk::open(dir)?))?;
-    let view = LogView::read_only(&dir)?;
+    let records = Records::of(&dir, kafka)?;
     let checkpoints = Checkpoints::new(Arc::new(DirectoryStore::open(&dir)?));
     let kept = checkpoints.list()?;
     let settings = Settings {
@@ -88,8 +89,7 @@ pub(crate) fn verify(
         history: History::newest_only(),
         ..Settings::default()
     };
-    let log_is_whole = (0..view.partitions()).all(|partition| view.start(partition) == 0);
-    let from = match log_is_whole {
+    let from = match records.are_whole(&dir)? {
         true => None,
         false => kept.first().map(|oldest| oldest.number),
     };
@@ -97,17 +97,17 @@ pub(crate) fn verify(
     let (epoch, positions) =
         checkpoint.as_ref().map_or((0, Vec::new()), |checkpoint| (checkpoint.epoch(), checkpoint.positions()));
     let recorded = Bindings::read(&dir, epoch + 1)?;
-    let source = LogSource::start(&view, dir.hash_key(), dir.rules(), &positions)?;
+    let source = records.read(&dir, &positions)?;
     let streams = source.streams();
     let engine = Engine::restore(settings.clone(), streams.clone(), checkpoint, Box::new(NoBindings))?;
-    let mut again = Again { source, engine };
+    let mut again = Again { source, engine, known: streams.len() };
     let mut verified = Verified { from, first: epoch + 1, newest: epoch, records: 0, checkpoints: 0 };
     for binding in recorded {
         let binding = binding?;
         again.make(&binding)?;
         (verified.newest, verified.records) = (binding.epoch, verified.records + binding.records_in);
         if let Some(kept) = kept.iter().find(|kept| kept.epoch == binding.epoch) {
-            verified.checkpoints += usize::from(compare(&mut again, &checkpoints, kept, &settings, &streams)?);
+            verified.checkpoints += usize::from(compare(&mut again, &checkpoints, kept, &settings)?);
         }
         progress(verified.records);
     }
@@ -115,10 +115,44 @@ pub(crate) fn verify(
     Ok(verified)
 }
 
+/// Where the records of a store are.
+enum Records<'a> {
+    Log(Arc<LogView>),
+    Kafka(&'a KafkaInput),
+}
+
+impl<'a> Records<'a> {
+    fn of(dir: &DataDir, kafka: Option<&'a KafkaInput>) -> Result<Self, VerifyError> {
+        let place = || dir.disk().place("");
+        match (dir.source(), kafka) {
+            (StoreSource::Log, _) => Ok(Records::Log(LogView::read_only(dir)?)),
+            (StoreSource::Kafka, Some(kafka)) => Ok(Records::Kafka(kafka)),
+            (StoreSource::Kafka, None) => Err(DataDirError::OfKafka { dir: place() }.into()),
+        }
+    }
+
+    /// Whether everything that was ever read can be read again.
+    fn are_whole(&self, dir: &DataDir) -> Result<bool, VerifyError> {
+        Ok(match self {
+            Records::Log(view) => (0..view.partitions()).all(|partition| view.start(partition) == 0),
+            Records::Kafka(input) => kafka::is_whole(input, dir)?,
+        })
+    }
+
+    fn read(&self, dir: &DataDir, positions: &[Position]) -> Result<Box<dyn Source>, VerifyError> {
+        Ok(match self {
+            Records::Log(view) => Box::new(LogSource::start(view, dir.hash_key(), dir.rules(), positions)?),
+            Records::Kafka(input) => kafka::start(input, dir, positions, &[])?.1,
+        })
+    }
+}
+
 /// The engine that makes epochs again.
 struct Again {
-    source: LogSource,
+    source: Box<dyn Source>,
     engine: Engine,
+    /// Streams that the engine knows.
+    known: usize,
 }
 
 impl Again {
@@ -126,13 +160,24 @@ impl Again {
         for &Position { stream, offset } in &binding.positions {
             loop {
                 match self.source.next_of(stream, offset, STEP)? {
-                    Next::Batch(batch) => self.engine.push_bound(batch),
+                    Next::Batch(batch) => {
+                        self.name_streams();
+                        self.engine.push_bound(batch);
+                    }
                     Next::Waiting => {}
                     Next::End => break,
                 }
             }
         }
         Ok(self.engine.close_bound(binding)?)
+    }
+
+    /// Names the streams that the process that writes has begun meanwhile.
+    fn name_streams(&mut self) {
+        for name in self.source.streams().into_iter().skip(self.known) {
+            self.engine.add_stream(name);
+            self.known += 1;
+        }
     }
 }
 
@@ -142,7 +187,6 @@ fn compare(
     checkpoints: &Checkpoints,
     kept: &CheckpointInfo,
     settings: &Settings,
-    streams: &[StreamName],
 ) -> Result<bool, VerifyError> {
     let checkpoint = match checkpoints.load(kept.number) {
         Err(CheckpointError::NotFound { .. }) => return Ok(false),
@@ -150,7 +194,7 @@ fn compare(
     };
     again.engine.drain()?;
     let made = digest(&again.engine)?;
-    let restored = Engine::restore(settings.clone(), streams.to_vec(), Some(checkpoint), Box::new(NoBindings))?;
+    let restored = Engine::restore(settings.clone(), again.source.streams(), Some(checkpoint), Box::new(NoBindings))?;
     let kept_digest = digest(&restored)?;
     if made != kept_digest {
         return Err(VerifyError::Mismatch(format!(

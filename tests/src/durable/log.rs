@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
+use recount_connectors::data_dir::{DataDir, DataDirError, NewStore, StoreSource};
 use recount_connectors::log::{AppendError, Appended, Log, LogSettings, LogSource, LogView, Retention};
 use recount_connectors::{Format, Next, Source as _, SourceError};
 use recount_dataflow::domain::fact::Position;
@@ -16,7 +16,8 @@ use recount_dataflow::domain::rules::Rules;
 use crate::disk::FaultDisk;
 
 /// The store of these tests.
-pub const NEW_STORE: NewStore = NewStore { id: 0xfeed_5eed_0bad_cafe, hash_secret: [9; 16], partitions: 2 };
+pub const NEW_STORE: NewStore =
+    NewStore { id: 0xfeed_5eed_0bad_cafe, hash_secret: [9; 16], source: StoreSource::Log, partitions: 2 };
 /// What retention leaves, in bytes.
 const RETAINED: u64 = 6_000;
 

@@ -1,0 +1,135 @@
+//! Asking the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::super::context::Context;
+use super::super::native::{TopicDescription, describe};
+use super::super::{KafkaSourceError, KafkaSourceSettings, KafkaStats};
+use super::{Consumer, consumer, context};
+use crate::kafka::{Client, KafkaError, Watch};
+
+/// How long one question waits for its answer.
+const WAIT: Duration = Duration::from_secs(3);
+
+/// A cluster, through the consumer that reads it.
+pub(super) struct Broker {
+    consumer: Arc<Consumer>,
+    watch: Watch,
+    servers: String,
+    stats: Arc<KafkaStats>,
+}
+
+impl Broker {
+    pub(super) fn connect(
+        client: &Client,
+        settings: &KafkaSourceSettings,
+        stats: Arc<KafkaStats>,
+    ) -> Result<Broker, KafkaSourceError> {
+        let (context, watch) = context(Arc::clone(&stats));
+        let consumer = Arc::new(consumer(client, settings, context)?);
+        Ok(Broker { consumer, watch, servers: client.servers().to_owned(), stats })
+    }
+
+    /// Serves what the client has to say.
+    pub(super) fn poll(&self, wait: Duration) {
+        match self.consumer.poll(wait) {
+            None | Some(Err(_)) => {}
+            Some(Ok(_)) => panic!("a record came that is of no partition's queue; it would be lost"),
+        }
+    }
+
+    /// The topics of these names that are there.
+    pub(super) fn topics(&self, names: &[&str]) -> Result<BTreeMap<String, TopicDescription>, KafkaSourceError> {
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
+        if names.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        self.watch.clear();
+        describe(self.consumer.client(), &names, WAIT)
+            .map_err(|cause| self.failed("topics can not be described", cause))
+    }
+
+    /// The first offset of a partition that is still there, and the one behind its last record.
+    pub(super) fn offsets(&self, topic: &str, partition: i32) -> Result<(u64, u64), KafkaSourceError> {
+        let offsets = self.consumer.fetch_watermarks(topic, partition, WAIT);
+        let action = || format!("the offsets of {topic}/{partition} can not be read");
+        let (low, end) = offsets.map_err(|cause| self.failed(&action(), cause))?;
+        Ok((low.max(0) as u64, end.max(0) as u64))
+    }
+
+    /// The offset of the first record whose timestamp is this or later; `None` where there is none.
+    pub(super) fn offset_of_time(&self, topic: &str, partition: i32, ms: i64) -> Result<Option<u64>, KafkaSourceError> {
+        let action = || format!("the offset of a time can not be read of {topic}/{partition}");
+        let mut asked = TopicPartitionList::new();
+        let added = asked.add_partition_offset(topic, partition, Offset::Offset(ms));
+        added.map_err(|cause| KafkaError::call(action(), cause))?;
+        let found = self.consumer.offsets_for_times(asked, WAIT).map_err(|cause| self.failed(&action(), cause))?;
+        let element = found.find_partition(topic, partition);
+        let element = element.expect("the answer is about what was asked");
+        element.error().map_err(|cause| self.failed(&action(), cause))?;
+        Ok(match element.offset() {
+            Offset::Offset(offset) => Some(offset.max(0) as u64),
+            _ => None,
+        })
+    }
+
+    /// A partition's own queue; `ring` is called when something comes into an empty one.
+    pub(super) fn queue(
+        &self,
+        topic: &str,
+        partition: i32,
+        ring: impl Fn() + Send + Sync + 'static,
+    ) -> Result<PartitionQueue<Context>, KafkaSourceError> {
+        let queue = self.consumer.split_partition_queue(topic, partition);
+        let mut queue = queue.ok_or_else(|| {
+            let action = format!("{topic}/{partition} can not be read by itself");
+            KafkaError::call(action, Cause::Global(Code::UnknownPartition))
+        })?;
+        queue.set_nonempty_callback(ring);
+        Ok(queue)
+    }
+
+    /// Reads these partitions too.
+    pub(super) fn assign(&self, assignment: &TopicPartitionList) -> Result<(), KafkaSourceError> {
+        if assignment.count() == 0 {
+            return Ok(());
+        }
+        let assigned = self.consumer.incremental_assign(assignment);
+        Ok(assigned.map_err(|cause| KafkaError::call("partitions can not be assigned", cause))?)
+    }
+
+    pub(super) fn commit(&self, offsets: &TopicPartitionList) {
+        if let Err(error) = self.consumer.commit(offsets, CommitMode::Async)
+            && self.stats.count_commit_failure()
+        {
+            tracing::warn!(%error, "the group's offsets can not be committed, so tools that watch its lag see none");
+        }
+    }
+
+    /// Why a call failed. What waiting does not heal is told apart, and what is sure to pass.
+    fn failed(&self, action: &str, cause: Cause) -> KafkaSourceError {
+        // Errors of connections wait in the queue of events, and the watch hears of them there.
+        self.poll(Duration::ZERO);
+        match cause.rdkafka_error_code() {
+            Some(
+                Code::BrokerTransportFailure
+                | Code::OperationTimedOut
+                | Code::TimedOutQueue
+                | Code::AllBrokersDown
+                | Code::Resolve
+                | Code::UnknownPartition
+                | Code::WaitingForCoordinator,
+            ) => self.watch.unreachable(&self.servers).into(),
+            _ => KafkaError::call(action, cause).into(),
+        }
+    }
+}

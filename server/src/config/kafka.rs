@@ -1,0 +1,266 @@
+//! The settings of Kafka as a source, as checked. What only librdkafka can judge is judged when it is started.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{ConfigError, Read, units, unless_off};
+
+/// Longest name of a topic that Kafka allows.
+const TOPIC_BYTES_MAX: usize = 249;
+
+/// Kafka as a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KafkaConfig {
+    pub(crate) bootstrap_servers: String,
+    pub(crate) topics: Vec<TopicConfig>,
+    pub(crate) group: String,
+    pub(crate) start: StartConfig,
+    pub(crate) max_partition_skew: Option<Duration>,
+    pub(crate) metadata_interval: Duration,
+    pub(crate) prefetch_bytes: usize,
+    pub(crate) properties: BTreeMap<String, String>,
+}
+
+/// A topic that is read.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TopicConfig {
+    pub(crate) name: String,
+    pub(crate) format: String,
+    /// The topic for its dead letters.
+    pub(crate) dlq: Option<String>,
+}
+
+/// Where a topic begins that was never read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum StartConfig {
+    Earliest,
+    Latest,
+    /// ms since 1970.
+    Time(i64),
+    Offsets(BTreeMap<(String, i32), u64>),
+}
+
+/// What a structured setting may hold.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Topics {
+    value: Vec<TopicConfig>,
+}
+
+impl Read<'_> {
+    /// Kafka as a source; `None` where no brokers are named.
+    pub(super) fn kafka(&self) -> Result<Option<KafkaConfig>, ConfigError> {
+        let topics = self.with("source.kafka.topics", topics)?;
+        let config = KafkaConfig {
+            bootstrap_servers: self.with("source.kafka.bootstrap_servers", |text| Ok(text.trim().to_owned()))?,
+            topics,
+            group: self.with("source.kafka.group", |text| match text {
+                "" => Err("a group has a name".to_owned()),
+                name => Ok(name.to_owned()),
+            })?,
+            start: self.with("source.kafka.start", start)?,
+            max_partition_skew: self
+                .with("source.kafka.max_partition_skew", |text| unless_off(text, units::duration))?,
+            metadata_interval: self.duration("source.kafka.metadata_interval", Duration::from_millis(100))?,
+            prefetch_bytes: self.with("source.kafka.prefetch_bytes", |text| match units::size(text)? {
+                bytes if bytes < 1 << 20 => Err(format!("{text:?} is too little; it must be at least 1MiB")),
+                bytes => Ok(bytes),
+            })?,
+            properties: self.with("source.kafka.properties", properties)?,
+        };
+        match (config.bootstrap_servers.is_empty(), config.topics.is_empty()) {
+            (true, true) => Ok(None),
+            (false, false) => Ok(Some(config)),
+            (true, false) => Err(ConfigError::new(
+                "source.kafka.topics are given without source.kafka.bootstrap_servers; write where the brokers are",
+            )),
+            (false, true) => Err(ConfigError::new(
+                "source.kafka.bootstrap_servers are given without topics; write [[source.kafka.topics]] with name and format",
+            )),
+        }
+    }
+}
+
+/// A structured setting as a person may see it: without secrets.
+pub(crate) fn shown_properties(name: &str, text: &str) -> String {
+    if !name.ends_with(".properties") {
+        return text.to_owned();
+    }
+    let Ok(properties) = properties(text) else { return text.to_owned() };
+    let shown = |(name, value): (String, String)| {
+        let value = if is_secret(&name) { "[hidden]".to_owned() } else { value };
+        (name, toml::Value::String(value))
+    };
+    toml::Value::Table(properties.into_iter().map(shown).collect()).to_string()
+}
+
+#[cfg(feature = "kafka")]
+fn is_secret(name: &str) -> bool {
+    recount_connectors::kafka::is_secret(name)
+}
+
+/// Without librdkafka at hand nothing is shown.
+#[cfg(not(feature = "kafka"))]
+fn is_secret(_: &str) -> bool {
+    true
+}
+
+/// The value of a setting that is written as TOML.
+pub(super) fn value(text: &str) -> Result<toml::Table, String> {
+    format!("value = {text}").parse().map_err(|_| format!("{text:?} is no TOML value"))
+}
+
+fn topics(text: &str) -> Result<Vec<TopicConfig>, String> {
+    let parsed = value(text)?.try_into::<Topics>();
+    let topics = parsed.map_err(|error| format!("every topic has a name and a format: {}", error.message()))?.value;
+    for (place, topic) in topics.iter().enumerate() {
+        let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if topic.name.is_empty() || TOPIC_BYTES_MAX < topic.name.len() || !topic.name.chars().all(is_legal) {
+            return Err(format!("{:?} is no name of a topic", topic.name));
+        }
+        if topics[..place].iter().any(|other| other.name == topic.name) {
+            return Err(format!("topic {:?} is given twice", topic.name));
+        }
+        if !["event", "click", "verdict", "json", "content-type"].contains(&topic.format.as_str()) {
+            let format = &topic.format;
+            return Err(format!("{format:?} is no format; write event, click, verdict, json or content-type"));
+        }
+    }
+    Ok(topics)
+}
+
+pub(super) fn properties(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut value = value(text)?;
+    let Some(toml::Value::Table(table)) = value.remove("value") else {
+        return Err("write [source.kafka.properties] with a line a property".to_owned());
+    };
+    let mut properties = BTreeMap::new();
+    flatten("", table, &mut properties)?;
+    Ok(properties)
+}
+
+/// Names with dots may be written with quotes or without.
+fn flatten(prefix: &str, table: toml::Table, found: &mut BTreeMap<String, String>) -> Result<(), String> {
+    for (entry, value) in table {
+        let name = if prefix.is_empty() { entry } else { format!("{prefix}.{entry}") };
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(on) => on.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Table(inner) => {
+                flatten(&name, inner, found)?;
+                continue;
+            }
+            other => return Err(format!("{name} is a {}; write text, a number or true/false", other.type_str())),
+        };
+        found.insert(name, text);
+    }
+    Ok(())
+}
+
+fn start(text: &str) -> Result<StartConfig, String> {
+    match text {
+        "earliest" => return Ok(StartConfig::Earliest),
+        "latest" => return Ok(StartConfig::Latest),
+        _ => {}
+    }
+    if text.starts_with('{') {
+        return offsets(text).map(StartConfig::Offsets);
+    }
+    let ms = text.parse().ok().or_else(|| text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond));
+    ms.map(StartConfig::Time).ok_or_else(|| {
+        format!(
+            "{text:?} is no start; write earliest, latest, a time as 2026-01-31T12:00:00Z or in ms, or {{ \"topic/0\" = offset }}"
+        )
+    })
+}
+
+fn offsets(text: &str) -> Result<BTreeMap<(String, i32), u64>, String> {
+    let mut value = value(text)?;
+    let Some(toml::Value::Table(table)) = value.remove("value") else {
+        return Err(format!("{text:?} names no offsets"));
+    };
+    let read = |(place, offset): (String, toml::Value)| {
+        let (topic, partition) = place.rsplit_once('/')?;
+        let partition = partition.parse::<i32>().ok().filter(|partition| *partition >= 0)?;
+        let offset = offset.as_integer().and_then(|offset| u64::try_from(offset).ok())?;
+        Some(((topic.to_owned(), partition), offset))
+    };
+    let read = table.into_iter().map(read).collect::<Option<BTreeMap<_, _>>>();
+    read.ok_or_else(|| "offsets are written as \"topic/partition\" = offset".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Layers};
+    use super::*;
+
+    fn config(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        Config::try_from(&Layers::collect(Some(file.path()), std::iter::empty(), vec![])?)
+    }
+
+    #[test]
+    fn tables_and_free_keys_are_read() {
+        let text = r#"
+            [source.kafka]
+            bootstrap_servers = "127.0.0.1:9092"
+            start = { "clicks/0" = 5 }
+            [[source.kafka.topics]]
+            name = "clicks"
+            format = "event"
+            dlq = "dlq.clicks"
+            [[source.kafka.topics]]
+            name = "verdicts"
+            format = "content-type"
+            [source.kafka.properties]
+            "sasl.password_file" = "/run/secrets/kafka"
+            fetch.wait.max.ms = 20
+        "#;
+        let kafka = config(text).expect("it fits").kafka.expect("brokers are named");
+        assert_eq!(kafka.topics[0].dlq.as_deref(), Some("dlq.clicks"));
+        assert_eq!(kafka.topics[1].format, "content-type");
+        assert_eq!(kafka.start, StartConfig::Offsets([(("clicks".to_owned(), 0), 5)].into()));
+        assert_eq!(kafka.properties["sasl.password_file"], "/run/secrets/kafka");
+        assert_eq!(kafka.properties["fetch.wait.max.ms"], "20");
+        assert_eq!(config("").expect("nothing is given").kafka, None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_to_write() {
+        let problem = |lines: &str| {
+            let text = format!("[source.kafka]\nbootstrap_servers = \"b:1\"\n{lines}\n");
+            config(&text).expect_err("it is refused").to_string()
+        };
+        let topic = |topic: &str| problem(&format!("[[source.kafka.topics]]\n{topic}"));
+        assert!(problem("").contains("without topics"));
+        assert!(topic("name = \"a b\"\nformat = \"json\"").contains("no name of a topic"));
+        assert!(topic("name = \"a\"\nformat = \"avro\"").contains("no format; write event"));
+        assert!(topic("name = \"a\"").contains("missing field `format`"));
+        assert!(topic("name = \"a\"\nformat = \"json\"\ndql = \"b\"").contains("unknown field `dql`"));
+        assert!(problem("star = \"latest\"").contains("source.kafka.star; did you mean source.kafka.start?"));
+        assert!(problem("start = \"soon\"").contains("no start; write earliest"));
+        assert!(problem("start = { clicks = 1 }").contains("\"topic/partition\" = offset"));
+        let message = config("[source.kafka]\ntopics = [{ name = \"a\", format = \"json\" }]").expect_err("no brokers");
+        assert!(message.to_string().contains("without source.kafka.bootstrap_servers"), "{message}");
+        assert!(config("[source.kafk]\ngroup = \"a\"").expect_err("unknown").to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn times_are_read_both_ways() {
+        assert_eq!(start("1700000000000"), Ok(StartConfig::Time(1_700_000_000_000)));
+        assert_eq!(start("2023-11-14T22:13:20Z"), Ok(StartConfig::Time(1_700_000_000_000)));
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let shown = shown_properties("source.kafka.properties", r#"{ "sasl.password" = "hunter 2" }"#);
+        assert!(shown.contains("sasl.password") && !shown.contains("hunter"), "{shown}");
+    }
+}

@@ -1,0 +1,119 @@
+//! Kafka's protocol by hand, for the few requests that librdkafka's bindings lack: which replica is to lead.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// Requests, by their numbers in the protocol.
+const ELECT_LEADERS: i16 = 43;
+const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
+
+/// How long a broker may take to carry a request out, in ms.
+const TIMEOUT_MS: i32 = 30_000;
+
+/// Errors that are none here: the election was not needed; the reassignment is still going on.
+const ELECTION_NOT_NEEDED: i16 = 84;
+
+/// A connection to one broker, which passes requests on to the controller.
+pub(super) struct Wire {
+    stream: TcpStream,
+}
+
+impl Wire {
+    /// Connects to the first of these servers that can be reached.
+    pub(super) fn connect(servers: &str) -> Self {
+        let stream = servers.split(',').find_map(|server| TcpStream::connect(server).ok());
+        let stream = stream.unwrap_or_else(|| panic!("no broker can be reached at {servers}"));
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        Wire { stream }
+    }
+
+    /// Names the replicas of a partition; the first is the one that should lead.
+    pub(super) fn reassign(&mut self, topic: &str, partition: i32, replicas: &[i32]) {
+        let mut body = Body::default();
+        body.int32(TIMEOUT_MS);
+        body.compact_length(1);
+        body.compact_string(topic);
+        body.compact_length(1);
+        body.int32(partition);
+        body.compact_length(replicas.len());
+        replicas.iter().for_each(|&replica| body.int32(replica));
+        // Nothing tagged: the partition, the topic, the request.
+        (0..3).for_each(|_| body.int8(0));
+        let answer = self.ask(ALTER_PARTITION_REASSIGNMENTS, 0, true, &body.bytes);
+        // After the header's tags and the time of throttling.
+        assert_eq!(error_at(&answer, 1 + 4), 0, "{topic}/{partition} can not be reassigned");
+    }
+
+    /// Lets the first replica of a partition lead, if it is in sync.
+    pub(super) fn elect_preferred(&mut self, topic: &str, partition: i32) {
+        let mut body = Body::default();
+        body.int8(0);
+        body.int32(1);
+        body.int16(topic.len() as i16);
+        body.bytes.extend_from_slice(topic.as_bytes());
+        body.int32(1);
+        body.int32(partition);
+        body.int32(TIMEOUT_MS);
+        let answer = self.ask(ELECT_LEADERS, 1, false, &body.bytes);
+        let error = error_at(&answer, 4);
+        assert!([0, ELECTION_NOT_NEEDED].contains(&error), "no leader can be elected for {topic}/{partition}: {error}");
+    }
+
+    /// Sends one request and reads its answer, without the correlation id.
+    fn ask(&mut self, request: i16, version: i16, is_flexible: bool, body: &[u8]) -> Vec<u8> {
+        let client = b"recount-tests";
+        let mut header = Body::default();
+        header.int16(request);
+        header.int16(version);
+        header.int32(1);
+        header.int16(client.len() as i16);
+        header.bytes.extend_from_slice(client);
+        if is_flexible {
+            header.int8(0);
+        }
+        let length = (header.bytes.len() + body.len()) as u32;
+        let message = [&length.to_be_bytes(), header.bytes.as_slice(), body].concat();
+        self.stream.write_all(&message).unwrap();
+        let mut length = [0; 4];
+        self.stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(length) as usize];
+        self.stream.read_exact(&mut answer).unwrap();
+        answer.split_off(4)
+    }
+}
+
+fn error_at(answer: &[u8], at: usize) -> i16 {
+    i16::from_be_bytes([answer[at], answer[at + 1]])
+}
+
+/// The bytes of a request.
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+}
+
+impl Body {
+    fn int8(&mut self, value: u8) {
+        self.bytes.push(value);
+    }
+
+    fn int16(&mut self, value: i16) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn int32(&mut self, value: i32) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// The length of a list or a string in the compact form, for lengths that fit one byte.
+    fn compact_length(&mut self, length: usize) {
+        assert!(length < 127, "a length of {length} needs more than one byte");
+        self.bytes.push(length as u8 + 1);
+    }
+
+    fn compact_string(&mut self, text: &str) {
+        self.compact_length(text.len());
+        self.bytes.extend_from_slice(text.as_bytes());
+    }
+}

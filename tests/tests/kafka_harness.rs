@@ -1,0 +1,67 @@
+//! The harness itself: a real broker that can be stopped, killed, paused and restarted, and what tests do with its topics.
+
+#![allow(clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use recount_tests::kafka::{Broker, BrokerSettings, Cluster, Record, Topics};
+
+#[test]
+fn a_broker_keeps_its_records_over_a_kill_and_its_clients_over_a_pause() {
+    let started = Instant::now();
+    let broker = Broker::start_with(BrokerSettings::default().secured_for("ann", "secret"));
+    eprintln!("started in {:?}", started.elapsed());
+    let topics = Topics::of(broker.servers());
+    topics.create("clicks", 2, &[("retention.ms", "-1")]);
+    let sent = [
+        Record::of("one").keyed("k").to(0).with("content-type", "application/json"),
+        Record { value: None, key: Some(b"k".to_vec()), partition: Some(1), ..Record::default() },
+        Record { timestamp_ms: Some(1_700_000_000_000), ..Record::of("three").to(1) },
+    ];
+    topics.produce("clicks", &sent);
+
+    broker.kill();
+    let killed = Instant::now();
+    broker.restart();
+    eprintln!("restarted in {:?}", killed.elapsed());
+    let read = topics.consume("clicks");
+    assert_eq!(read.len(), 3);
+    assert_eq!(read[0].header("content-type").as_deref(), Some("application/json"));
+    assert_eq!((&read[1].value, read[1].offset), (&None, 0));
+    assert_eq!(read[2].timestamp_ms, Some(1_700_000_000_000));
+
+    broker.pause();
+    std::thread::sleep(Duration::from_millis(300));
+    broker.resume();
+    topics.add_partitions("clicks", 3);
+    topics.produce("clicks", &[Record::of("four").to(2)]);
+    topics.delete_records("clicks", 1, 2);
+    assert_eq!(topics.offsets("clicks", 1), (2, 2));
+    let left: Vec<_> = topics.consume("clicks").into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(left, [b"one".to_vec(), b"four".to_vec()]);
+
+    topics.alter("clicks", &[("cleanup.policy", "compact")]);
+    broker.stop();
+    broker.restart();
+    topics.delete("clicks");
+    topics.create("clicks", 1, &[]);
+    assert_eq!(topics.consume("clicks"), []);
+}
+
+#[test]
+fn a_cluster_moves_leaders_and_outlives_one_of_three() {
+    let started = Instant::now();
+    let cluster = Cluster::start();
+    eprintln!("started in {:?}", started.elapsed());
+    let topics = Topics::of(cluster.servers());
+    topics.create("clicks", 1, &[]);
+    topics.produce_lines("clicks", &["one"]);
+    let next = topics.leader("clicks", 0) % 3 + 1;
+    topics.move_leader("clicks", 0, next);
+    topics.produce_lines("clicks", &["two"]);
+    cluster.broker(next).kill();
+    topics.produce_lines("clicks", &["three"]);
+    assert_ne!(topics.leader("clicks", 0), next);
+    cluster.broker(next).restart();
+    assert_eq!(topics.consume("clicks").len(), 3);
+}
