@@ -51,6 +51,14 @@ fn precedes_a_store(point: Point) -> bool {
     matches!(point.kind, FileKind::Root | FileKind::Lock) || point.call == Call::CreateDir || looks || store
 }
 
+/// Where nothing goes wrong but a full disk, everything is as the model says. The named histories hold clicks whose `received_at` is
+/// ahead of their arrival.
+#[test]
+fn histories_without_a_crash_equal_the_model() {
+    let seeds = soak::seeds(soak::histories(300), 1).chain([724, 862, 1714, 2818]);
+    run_all(&seeds.collect::<Vec<u64>>(), |seed| drop(live_through(*seed, &[])));
+}
+
 #[test]
 fn nothing_is_lost_or_counted_twice_wherever_it_crashes() {
     let crashed = AtomicUsize::new(0);

@@ -3,10 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
+use std::iter;
 
+use recount_dataflow::domain::fact::Position;
+use recount_dataflow::domain::rules::Rules;
+use recount_dataflow::domain::validate::validate;
 use recount_dataflow::domain::window::WindowState;
 use recount_tests::history::{Cut, History, Plan};
-use recount_tests::model::Model;
+use recount_tests::model::{Delivered, Model};
+use recount_tests::record::{Body, Click, Record};
 
 /// The order inside an epoch, and the streams, decide no number.
 #[test]
@@ -41,6 +46,36 @@ fn the_cut_decides_no_final_metric() {
         let whole = last_rows(&history);
         history.plan.cut = Cut::Every(3);
         assert_eq!(last_rows(&history), whole, "seed {seed}");
+    }
+}
+
+/// Model and engine agree about which times of a click are too far ahead of which others.
+#[test]
+fn a_click_may_be_ahead_of_its_arrival_by_the_allowed_skew() {
+    const NOON_MS: i64 = 1_767_268_800_000;
+    let rules = Rules::default();
+    let skew_ms = rules.max_future_skew_ms;
+    let ahead_ms = [-skew_ms - 1, -skew_ms, -1, 0, 1, skew_ms, skew_ms + 1, 2 * skew_ms, 2 * skew_ms + 1];
+    let times_ms = || iter::once(None).chain(ahead_ms.map(|ahead_ms| Some(NOON_MS + ahead_ms)));
+    for (arrival_ms, received_at_ms) in
+        times_ms().flat_map(|arrival| times_ms().map(move |received| (arrival, received)))
+    {
+        let click = Click {
+            click_id: "c".into(),
+            ad_id: "a".into(),
+            user_id: "".into(),
+            event_ms: NOON_MS,
+            price_micros: 0,
+            received_at_ms: received_at_ms.unwrap_or_default(),
+            user_agent_bytes: 0,
+        };
+        let body = Body::Click(click);
+        let engine = validate(&body.to_event().unwrap(), arrival_ms, &rules).err().map(|violation| violation.reason);
+        let record = Record { label: 1, stream: 0, arrival_ms, body };
+        let delivered = Delivered { record, position: Position { stream: 0, offset: 0 } };
+        let model = Model::new(rules, &[vec![delivered]]);
+        let model = model.state(1).set_aside.first().map(|set_aside| set_aside.reason);
+        assert_eq!(engine, model, "arrival {arrival_ms:?}, received_at {received_at_ms:?}, timestamp {NOON_MS}");
     }
 }
 

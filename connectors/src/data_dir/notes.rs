@@ -34,7 +34,6 @@ impl Notes {
     /// Where the disk fails. Where it [is full](DiskError::is_full), nothing was noted, and nothing of it comes back: it may be tried
     /// again. Else it may have been noted.
     pub(crate) fn begun<'a>(&self, disk: &dyn Disk, files: impl IntoIterator<Item = &'a str>) -> Result<(), DiskError> {
-        let line = |path: &str| format!("{:08x} {path}\n", crc32fast::hash(path.as_bytes()));
         let lines: String = files.into_iter().map(line).collect();
         let mut length = self.length.lock().expect("nothing panics while it holds the notes");
         let written = self.file.write_all_at(lines.as_bytes(), *length);
@@ -72,6 +71,11 @@ pub(super) fn last_begun(disk: &dyn Disk) -> Result<BTreeMap<String, String>, Di
     Ok(last)
 }
 
+/// A path as a line.
+fn line(path: &str) -> String {
+    format!("{:08x} {path}\n", crc32fast::hash(path.as_bytes()))
+}
+
 /// The path in a line; `None` where it does not hold.
 fn read(line: &[u8]) -> Option<&str> {
     let (sum, path) = std::str::from_utf8(line).ok()?.split_once(' ')?;
@@ -81,22 +85,13 @@ fn read(line: &[u8]) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::SystemDisk;
 
     #[test]
-    fn the_last_note_of_each_directory_counts_and_a_torn_one_does_not() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = SystemDisk::open(dir.path()).unwrap();
-        disk.create_dir(WRITERS_DIR).unwrap();
-        for (writer, files) in [(1, vec!["log/0/a", "bindings/a"]), (2, vec!["log/0/b", "log/1/b"]), (3, vec![])] {
-            let path = format!("{WRITERS_DIR}/{writer:08}");
-            let notes = Notes::new(path.clone(), disk.create_new(&path).unwrap());
-            files.into_iter().for_each(|file| notes.begun(&disk, [file]).unwrap());
-        }
-        let torn = disk.create_new(&format!("{WRITERS_DIR}/00000004")).unwrap();
-        torn.write_all_at(b"00000000 log/0/c\n1234", 0).unwrap();
-        let last: Vec<_> = last_begun(&disk).unwrap().into_iter().collect();
-        let expected = [("bindings", "bindings/a"), ("log/0", "log/0/b"), ("log/1", "log/1/b")];
-        assert_eq!(last, expected.map(|(dir, file)| (dir.to_owned(), file.to_owned())));
+    fn a_note_that_does_not_hold_is_none() {
+        let whole = line("log/0000/000000000000000-00000001.log");
+        assert_eq!(read(whole.trim_end().as_bytes()), Some("log/0000/000000000000000-00000001.log"));
+        (0..whole.len() - 1).for_each(|cut| assert_eq!(read(&whole.as_bytes()[..cut]), None, "cut at {cut}"));
+        assert_eq!(read(b"00000000 log/0000/a"), None);
+        assert_eq!(read(b"\xff\xff"), None);
     }
 }

@@ -126,6 +126,7 @@ fn broken_click(click: &record::Click, arrival_ms: Option<i64>, rules: &Rules) -
         (!(0..=10_000_000_000).contains(&click.price_micros), Reason::PriceOutOfRange),
         (click.user_agent_bytes > 1024, Reason::FieldTooLong),
         (received_at_ms.is_some_and(|ms| !VALID_TIMES_MS.contains(&ms)), Reason::ReceivedAtOutOfRange),
+        (received_at_ms.is_some_and(|ms| is_ahead(ms, arrival_ms, rules)), Reason::TimestampInFuture),
         (is_ahead(click.event_ms, taken_ms, rules), Reason::TimestampInFuture),
     ];
     checks.into_iter().find(|(breaks, _)| *breaks).map(|(_, reason)| reason)
