@@ -79,6 +79,8 @@ async fn topics_are_counted_through_a_kill_and_verified() {
     wait_for(&mut daemon, 500).await;
     let refused = daemon.ingest.append(wire::AppendRequest::default()).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+    let refused = daemon.http.post("/v1/events", &[("content-type", "application/json")], "{}").await;
+    assert_eq!(refused.refusal(), (409, "RECORDS_FROM_KAFKA".to_owned()));
     produce(&topics, 500..1_000);
     daemon.kill();
 
