@@ -8,7 +8,10 @@ use std::sync::Arc;
 
 use recount_dataflow::domain::fact::Fact;
 use recount_dataflow::domain::fingerprint::Fingerprint;
-use recount_dataflow::intake::{Batch, RawRecords};
+use recount_dataflow::intake::{AdName, Batch, RawRecords};
+
+/// The file keeps no days: its names are for all of them.
+const LAST_DAY: u32 = u16::MAX as u32;
 
 /// A fact as plain words, which timely can exchange. The first is the hash of its click.
 pub(crate) type Words = [u64; 8];
@@ -56,12 +59,12 @@ impl FactFile {
         let mut record = 0u64;
         for batch in batches {
             assert!(batch.broken.is_empty(), "the workload has broken records: {:?}", batch.broken.first());
-            for (ad, ad_id) in &batch.ads {
+            for AdName { ad, name, .. } in &batch.ads {
                 names.write_all(&record.to_le_bytes())?;
                 names.write_all(&ad.hash.to_le_bytes())?;
                 names.write_all(&ad.low.to_le_bytes())?;
-                names.write_all(&[ad_id.len() as u8])?;
-                names.write_all(ad_id.as_bytes())?;
+                names.write_all(&[name.len() as u8])?;
+                names.write_all(name.as_bytes())?;
             }
             facts.write_all(bytemuck::cast_slice(&batch.facts))?;
             record += batch.facts.len() as u64;
@@ -82,7 +85,7 @@ impl FactFile {
             start += facts.len() as u64;
             let mut ads = Vec::new();
             while let Some(name) = names.next_if(|name| name.record < start) {
-                ads.push((name.ad, name.ad_id));
+                ads.push(AdName { ad: name.ad, day: LAST_DAY, name: name.ad_id });
             }
             Batch { stream: 0, facts, broken: Vec::new(), ads, unknown_fields: Vec::new(), raw: Arc::new(NoBytes) }
         })
@@ -163,7 +166,7 @@ mod tests {
         let mut named = HashSet::new();
         let mut cut = Vec::new();
         for batch in file.batches(700) {
-            named.extend(batch.ads.iter().map(|(ad, _)| *ad));
+            named.extend(batch.ads.iter().map(|named| named.ad));
             assert!(batch.facts.iter().all(|fact| !fact.is_copy() || named.contains(&fact.ad())));
             cut.extend(batch.facts);
         }

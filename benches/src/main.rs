@@ -10,11 +10,15 @@ mod contest;
 mod engine;
 mod facts;
 mod ingest;
+mod keeping;
+mod kept;
 mod measure;
 mod outcome;
 mod program;
 mod reads;
 mod replay;
+mod restore;
+mod service;
 mod table;
 mod tables;
 mod workload;
@@ -25,6 +29,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use contest::Run;
+use kept::KeptRun;
 use table::Table;
 
 #[global_allocator]
@@ -63,11 +68,22 @@ enum Part {
     Reads,
     /// Events over gRPC into a data directory, with fsync.
     Ingest,
+    /// Checkpoints beside the engine.
+    Checkpoints {
+        /// Also five times as many clicks, in memory and within a budget.
+        #[arg(long)]
+        large: bool,
+    },
+    /// A data directory started again, made again from its log, and one verdict in it.
+    Restore,
     /// Ways to carry facts between workers.
     Codec,
     /// One run, for the process that compares several.
     #[command(hide = true)]
     Run(Run),
+    /// One run with checkpoints or without, likewise.
+    #[command(hide = true)]
+    RunKept(KeptRun),
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -79,16 +95,24 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", serde_json::to_string(&run.run()?)?);
             return Ok(());
         }
+        Some(Part::RunKept(run)) => {
+            println!("{}", serde_json::to_string(&run.clone().run()?)?);
+            return Ok(());
+        }
         Some(Part::Engine { large }) => contest::measure(&args, *large, &mut table)?,
         Some(Part::Replay) => replay::measure(&args, &mut table)?,
         Some(Part::Reads) => reads::measure(&args, &mut table)?,
         Some(Part::Ingest) => ingest::measure(&args, &mut table)?,
+        Some(Part::Checkpoints { large }) => kept::measure(&args, *large, &mut table)?,
+        Some(Part::Restore) => restore::measure(&args, &mut table)?,
         Some(Part::Codec) => codec::measure(&args, &mut table)?,
         None => {
             contest::measure(&args, false, &mut table)?;
             replay::measure(&args, &mut table)?;
             reads::measure(&args, &mut table)?;
             ingest::measure(&args, &mut table)?;
+            kept::measure(&args, false, &mut table)?;
+            restore::measure(&args, &mut table)?;
             codec::measure(&args, &mut table)?;
         }
     }

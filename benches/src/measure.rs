@@ -11,6 +11,13 @@ pub(crate) fn resident_bytes() -> u64 {
     pages.parse::<u64>().expect("it is a number of pages") * PAGE_BYTES
 }
 
+/// The bytes of memory that this process holds now beside what it maps from files.
+pub(crate) fn anonymous_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has /proc/self/status");
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux tells it since 4.5");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("it is a number") << 10
+}
+
 /// The most memory, in bytes, that a process has held so far; `None` once it is gone.
 pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -20,11 +27,17 @@ pub(crate) fn peak_bytes(pid: u32) -> Option<u64> {
 
 /// The processor time, in seconds, that a process has taken so far.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    cpu_seconds_apart(pid).iter().sum()
+}
+
+/// The same, of the program and of the system for it: where memory is handed out slowly, that is the larger part.
+pub(crate) fn cpu_seconds_apart(pid: u32) -> [f64; 2] {
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("the process is there");
     // The second field is a name in parentheses and may hold blanks; user and system ticks are the 14th and the 15th.
-    let fields = stat.rsplit(')').next().expect("there is a name").split_whitespace().skip(11).take(2);
-    fields.map(|ticks| ticks.parse::<f64>().expect("ticks are a number")).sum::<f64>() / TICKS_PER_SECOND
+    let mut fields = stat.rsplit(')').next().expect("there is a name").split_whitespace().skip(11);
+    let mut next = || fields.next().and_then(|ticks| ticks.parse::<f64>().ok()).expect("ticks are a number");
+    [next(), next()].map(|ticks| ticks / TICKS_PER_SECOND)
 }
 
 /// Touches as much memory as a run will use, and frees it: a host that hands memory out lazily would have every run pay for

@@ -12,6 +12,7 @@ use crate::domain::fact::{Fact, Position};
 use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::rules::Rules;
 use crate::domain::validate::{RECORD_BYTES_KEPT, RECORD_BYTES_MAX, Reason, Violation, validate};
+use crate::domain::window::Granularity;
 
 /// The bytes that a batch's records were decoded from, so that a record that is set aside is kept as it came.
 pub trait RawRecords: Send + Sync {
@@ -27,8 +28,8 @@ pub struct Batch {
     pub facts: Vec<Fact>,
     /// Broken records, in order of offset.
     pub broken: Vec<Broken>,
-    /// Ads that this intake met for the first time.
-    pub ads: Vec<(Fingerprint, Box<str>)>,
+    /// Ads that this intake met for the first time in its newest day.
+    pub ads: Vec<AdName>,
     /// Offsets of records with fields that no version of the contract names, ascending, and how many each has.
     pub unknown_fields: Vec<(u64, u64)>,
     /// Where the records' bytes are.
@@ -77,18 +78,31 @@ pub struct Broken {
     pub payload_length: u64,
 }
 
+/// The name of an ad, for some time: no click that the engine took in under this name, until it is named again, lies behind the day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdName {
+    /// The ad.
+    pub ad: Fingerprint,
+    /// The number of a day, UTC, since 1970.
+    pub day: u32,
+    /// Its name.
+    pub name: Box<str>,
+}
+
 /// What turns one thread's events into batches. It remembers which ads it has named already, so that a name crosses to the
-/// engine about once a thread and not once a click.
+/// engine about once a thread and day of event time and not once a click; that an ad is named again says that it is still alive.
 pub struct Intake {
     key: HashKey,
     rules: Rules,
+    /// The latest day of any click so far.
+    day: u32,
     known_ads: KnownAds,
 }
 
 impl Intake {
     /// An intake for the store with this key and these rules.
     pub fn new(key: HashKey, rules: Rules) -> Self {
-        Intake { key, rules, known_ads: KnownAds::default() }
+        Intake { key, rules, day: 0, known_ads: KnownAds::default() }
     }
 
     /// Starts a batch of records of one stream. `capacity` is the number of records expected.
@@ -140,6 +154,12 @@ impl KnownAds {
         self.slots[slot] = ad;
         self.len += usize::from(ad != Fingerprint::default());
         true
+    }
+
+    /// Forgets all of them, and keeps the room.
+    fn clear(&mut self) {
+        self.slots.fill(Fingerprint::default());
+        self.len = 0;
     }
 
     #[cold]
@@ -203,8 +223,13 @@ impl BatchBuilder<'_> {
     }
 
     fn name_ad(&mut self, ad: Fingerprint, click: &Click<'_>) {
+        let day = Granularity::Day.window_of(click.event_ms);
+        if self.intake.day < day {
+            self.intake.day = day;
+            self.intake.known_ads.clear();
+        }
         if self.intake.known_ads.insert(ad) {
-            self.batch.ads.push((ad, click.ad_id.as_ref().into()));
+            self.batch.ads.push(AdName { ad, day: self.intake.day, name: click.ad_id.as_ref().into() });
         }
     }
 }

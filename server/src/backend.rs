@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::{FileSource, RawStore};
-use recount_dataflow::checkpoint::Checkpointer;
+use recount_dataflow::checkpoint::{Checkpointer, MemoryBudget};
 use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::Reader;
@@ -15,7 +16,8 @@ use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
-use crate::store::{Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
+use crate::sinks::{Opened, SinkError, Sinks, SinksSettings};
+use crate::store::{Brake, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
 pub(crate) struct Backend {
@@ -31,6 +33,9 @@ struct Kept {
     dir: Arc<DataDir>,
     records: Records,
     checkpoints: Checkpointing,
+    sinks: Option<Sinks>,
+    /// How long sinks may still publish at the end.
+    drain: Duration,
     /// What is told of it, until somebody takes it.
     measured: Option<StoreCollector>,
 }
@@ -56,7 +61,8 @@ impl Backend {
         let raw = files.raw_store();
         let engine = Engine::start(settings.engine.clone(), files.streams())?;
         let reader = engine.reader();
-        let feed = Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval);
+        let feed =
+            Feed::start(engine, Box::new(files), Box::new(std::iter::empty()), settings.epoch_interval, None, None);
         let feed = feed.map_err(ServerError::Thread)?;
         Ok(Backend { reader, lineage: settings.lineage, raw, feed, kept: None })
     }
@@ -67,7 +73,14 @@ impl Backend {
         stopping: Arc<AtomicBool>,
     ) -> Result<Backend, ServerError> {
         let (pace, keep) = (store.pace, store.checkpoints_kept);
-        let store = Store::open(store, settings.engine.rules, stopping)?;
+        let mut opened = None;
+        let waits = stopping.clone();
+        let store = Store::open(store, settings.engine.rules, stopping, |dir, bound| match &settings.sinks {
+            None => Ok(u64::MAX),
+            Some(sinks) => Opened::open(sinks, dir, bound, waits)
+                .map(|sinks| opened.insert(sinks).restore_up_to())
+                .map_err(ServerError::from),
+        })?;
         let lineage = store.lineage();
         let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
@@ -75,13 +88,21 @@ impl Backend {
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
         let (reader, raw) = (engine.reader(), source.raw_store());
         let writer = dir.fence().writer().into();
-        let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
-        let feed = Feed::start(engine, source, Box::new(recorded), settings.epoch_interval);
+        // They hold on to every epoch from here on, so nothing is fed before.
+        let sinks = opened.map(|opened| opened.start(&reader, lineage)).transpose().map_err(ServerError::Thread)?;
+        let mut checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
+        if let Some(sinks) = &sinks {
+            checkpointer.keep_up_to(sinks.restore_up_to());
+        }
+        let budget = pace.memory_budget.map(|bytes| Arc::new(MemoryBudget::new(bytes, reader.clone())));
+        let brake = budget.clone().map(Brake::new);
+        let behind_max = settings.sinks.as_ref().map(SinksSettings::epochs_behind_max);
+        let feed = Feed::start(engine, source, Box::new(recorded), settings.epoch_interval, brake, behind_max);
         let feed = feed.map_err(ServerError::Thread)?;
-        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), records.retention(), pace);
+        let checkpoints = Checkpointing::start(checkpointer, dir.clone(), records.retention(), pace, budget.clone());
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
-        let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs };
-        let kept = Kept { dir, records, checkpoints, measured: Some(measured) };
+        let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs, budget };
+        let kept = Kept { dir, records, checkpoints, sinks, drain: settings.drain, measured: Some(measured) };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })
     }
 
@@ -111,10 +132,11 @@ impl Backend {
             Records::Log(..) => metrics,
             Records::Kafka(watch) => metrics.with_kafka(watch),
         };
-        match kept.measured.take() {
+        let metrics = match kept.measured.take() {
             Some(store) => metrics.with_store(store),
             None => metrics,
-        }
+        };
+        metrics.with_sinks(kept.sinks.as_ref().map(Sinks::collector))
     }
 
     /// Waits until something fails.
@@ -123,19 +145,32 @@ impl Backend {
         tokio::select! {
             error = self.feed.failed() => error.into(),
             error = kept.checkpoints.failed() => error.into(),
+            error = sink_failed(&mut kept.sinks) => error.into(),
             failure = kept.records.failed() => ServerError::Log(failure),
         }
     }
 
-    /// Stops the feed and the engine, writes a last checkpoint, and lets go of the log and the directory, in this order. Blocks.
+    /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint, and lets go of the log and
+    /// the directory, in this order. Blocks.
     pub(crate) fn stop(self) {
         self.feed.stop();
-        if let Some(Kept { dir, records, checkpoints, .. }) = self.kept {
+        if let Some(Kept { dir, records, checkpoints, sinks, drain, .. }) = self.kept {
+            if let Some(sinks) = sinks {
+                sinks.stop(drain);
+            }
             checkpoints.stop();
             // Who still holds the log was broken off, and nothing is appended any more.
             drop(records);
             // Its lock goes with it.
             drop(dir);
         }
+    }
+}
+
+/// Waits until a sink fails; where there is none, for ever.
+async fn sink_failed(sinks: &mut Option<Sinks>) -> SinkError {
+    match sinks {
+        Some(sinks) => sinks.failed().await,
+        None => std::future::pending().await,
     }
 }

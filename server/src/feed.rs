@@ -10,14 +10,22 @@ use recount_connectors::bindings::BindingError;
 use recount_connectors::{Next, Source, SourceError, Stopper};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError};
+use recount_dataflow::read::Reader;
 use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
+
+use crate::store::Brake;
 
 /// How often the source hears what is bound.
 const BOUND_EVERY: Duration = Duration::from_secs(1);
 /// How long a replay waits for records before it looks whether to stop.
 const REPLAY_STEP: Duration = Duration::from_millis(50);
+/// How often it is looked whether those who follow have come closer.
+const HELD_STEP: Duration = Duration::from_millis(5);
+/// After how long a feed that stands still is spoken of, and how often.
+const SAY_AFTER: Duration = Duration::from_secs(1);
+const SAY_EVERY: Duration = Duration::from_secs(10);
 
 /// Why feeding ended before it was asked to.
 #[derive(Debug, Error)]
@@ -48,7 +56,8 @@ pub(crate) struct Feed {
 
 impl Feed {
     /// Starts the thread. It makes the recorded epochs again, then goes on where they end: an epoch closes `epoch_interval`
-    /// after the last one closed, or when the engine finds it full.
+    /// after the last one closed, or when the engine finds it full. `brake` holds it back where the state takes too much memory, and
+    /// nothing more is fed while somebody who follows is more than `behind_max` epochs behind.
     ///
     /// # Errors
     /// Where the thread can not be started.
@@ -57,13 +66,16 @@ impl Feed {
         source: Box<dyn Source>,
         recorded: Recorded,
         epoch_interval: Duration,
+        brake: Option<Brake>,
+        behind_max: Option<u64>,
     ) -> io::Result<Feed> {
         let (stop, stopped) = mpsc::channel();
         let (end, ended) = oneshot::channel();
         let (tell_caught_up, caught_up) = oneshot::channel();
         let stopper = source.stopper();
         let known = source.streams().len();
-        let mut feeding = Feeding { engine, source, known, stopped };
+        let followers = behind_max.map(|behind_max| (engine.reader(), behind_max));
+        let mut feeding = Feeding { engine, source, known, stopped, brake, followers };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || {
             let replayed = feeding.replay(recorded);
             let result = replayed.and_then(|is_whole| match is_whole {
@@ -120,11 +132,51 @@ struct Feeding {
     /// Streams that the engine knows.
     known: usize,
     stopped: mpsc::Receiver<()>,
+    brake: Option<Brake>,
+    /// Who may hold the feed back: how many epochs somebody who follows may be behind.
+    followers: Option<(Reader, u64)>,
 }
 
 impl Feeding {
+    /// Whether too much is in memory: then the open epoch is to be closed, and the brake put on.
+    fn is_too_large(&self) -> bool {
+        self.brake.as_ref().is_some_and(Brake::is_due)
+    }
+
+    /// Waits for a checkpoint, where what is complete takes too much memory yet.
+    fn put_brake_on(&mut self) -> Result<(), EngineError> {
+        // What files hold goes with the next epoch that completes.
+        self.engine.drain()?;
+        let stopped = &self.stopped;
+        let is_stopped = || matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
+        self.brake.iter_mut().for_each(|brake| brake.hold(is_stopped));
+        Ok(())
+    }
+
     fn is_stopped(&self) -> bool {
         matches!(self.stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected))
+    }
+
+    /// Waits for those who follow; false where it was told to stop.
+    fn wait_for_followers(&self) -> bool {
+        let Some((reader, behind_max)) = &self.followers else { return true };
+        let began = Instant::now();
+        let mut said = None;
+        while reader.is_held_back(*behind_max) {
+            if self.is_stopped() {
+                return false;
+            }
+            if said.is_none_or(|said: Instant| SAY_EVERY <= said.elapsed()) && SAY_AFTER <= began.elapsed() {
+                let upper = reader.readable().upper;
+                tracing::warn!(
+                    upper,
+                    "the feed waits for a sink that is too far behind; what is acknowledged is safe, and reads go on"
+                );
+                said = Some(Instant::now());
+            }
+            thread::sleep(HELD_STEP);
+        }
+        true
     }
 
     /// Names the streams that came since, where a batch is of one of them.
@@ -161,10 +213,13 @@ impl Feeding {
                     }
                 }
             }
-            if self.is_stopped() {
+            if self.is_stopped() || !self.wait_for_followers() {
                 return Ok(false);
             }
             self.engine.close_bound(&binding)?;
+            if self.is_too_large() {
+                self.put_brake_on()?;
+            }
         }
         self.engine.drain()?;
         Ok(true)
@@ -174,7 +229,11 @@ impl Feeding {
     fn live(&mut self, epoch_interval: Duration) -> Result<(), FeedError> {
         let mut close_at = Instant::now() + epoch_interval;
         let mut tell_at = Instant::now() + BOUND_EVERY;
-        while !self.is_stopped() {
+        while !self.is_stopped() && self.wait_for_followers() {
+            if self.is_too_large() {
+                self.engine.close_epoch(Some(wall_ms()))?;
+                self.put_brake_on()?;
+            }
             match self.source.next_within(close_at.saturating_duration_since(Instant::now()))? {
                 Next::Batch(batch) => {
                     self.name_streams(batch.stream);

@@ -2,7 +2,7 @@
 //!
 //! `convert` is the border between the wire and the engine, `api` answers the contract's questions, `grpc` and `http` carry
 //! them, `metrics` says how the service is doing, [`server`] starts and stops everything in one
-//! visible order, [`backend`] is what stands behind the listeners, `store` its data directory, `feed` and `watcher` are the threads between it and the engine, `config` turns flags, environment and files
+//! visible order, [`backend`] is what stands behind the listeners, `store` its data directory, `sinks` what is published while it runs, `feed` and `watcher` are the threads between it and the engine, `config` turns flags, environment and files
 //! into checked settings, `cli` has one file a command, `output` writes tables.
 
 pub mod api;
@@ -19,5 +19,6 @@ pub mod lineage;
 mod metrics;
 mod output;
 pub mod server;
+mod sinks;
 mod store;
 mod watcher;

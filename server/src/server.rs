@@ -23,6 +23,7 @@ use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
+pub use crate::sinks::{SinkError, SinksSettings};
 pub use crate::store::{Pace, StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
@@ -46,6 +47,8 @@ pub struct ServerSettings {
     pub drain: Duration,
     /// The identity of this run's epochs.
     pub lineage: Lineage,
+    /// What is published of a data directory; `None` where nothing is.
+    pub sinks: Option<SinksSettings>,
 }
 
 /// Where records come from.
@@ -80,6 +83,9 @@ pub enum ServerError {
     /// Feeding failed.
     #[error(transparent)]
     Feed(#[from] FeedError),
+    /// Publishing failed. What was not published is published after the next start.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// The address is not to be had.
     #[error("{addr} can not be listened on: {cause}; choose another address, or port 0 for a free one")]
     Bind {
@@ -115,7 +121,18 @@ pub async fn run(
     let (http_listener, http) = bind(settings.http_addr).await?;
     let stopping = Arc::new(AtomicBool::new(false));
     let (starting, waits) = (settings.clone(), stopping.clone());
-    let mut backend = blocking(move || Backend::start(input, &starting, waits)).await?;
+    let mut start = pin!(blocking(move || Backend::start(input, &starting, waits)));
+    let started = tokio::select! {
+        started = &mut start => started,
+        () = &mut shutdown => {
+            stopping.store(true, Ordering::Relaxed);
+            if let Ok(backend) = start.await {
+                blocking(move || backend.stop()).await;
+            }
+            return Ok(());
+        }
+    };
+    let mut backend = started?;
     tokio::select! {
         caught_up = backend.caught_up() => caught_up?,
         () = &mut shutdown => {

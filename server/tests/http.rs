@@ -315,7 +315,9 @@ async fn metrics_and_probes_say_how_the_service_is() {
         "recount_records_total{kind=\"verdict\",outcome=\"received\"} 3",
         "recount_quarantined_records_total{reason=\"unreadable\"} 2",
         "recount_freshness_seconds{clock=\"event\"} ",
-        "recount_corrections{cause=\"VERDICT\"} ",
+        "recount_corrections_total{cause=\"VERDICT\"} ",
+        "recount_clicks_total ",
+        "recount_duplicates_total ",
         "recount_epoch ",
         "# EOF",
     ] {

@@ -46,9 +46,9 @@ fn makes_a_store(point: Point) -> bool {
 
 /// What is called before there is a store, when it is called first.
 fn precedes_a_store(point: Point) -> bool {
-    let lists = matches!(point.kind, FileKind::Log | FileKind::Binding | FileKind::Run) && point.call == Call::List;
+    let looks = matches!(point.kind, FileKind::Log | FileKind::Binding | FileKind::Run) && point.call == Call::Exists;
     let store = point.kind == FileKind::Store && !matches!(point.call, Call::Read | Call::Length);
-    matches!(point.kind, FileKind::Root | FileKind::Lock) || point.call == Call::CreateDir || lists || store
+    matches!(point.kind, FileKind::Root | FileKind::Lock) || point.call == Call::CreateDir || looks || store
 }
 
 #[test]

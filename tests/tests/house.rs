@@ -76,6 +76,16 @@ fn only_the_server_knows_tokio_and_tonic() {
 }
 
 #[test]
+fn only_one_room_speaks_to_kafka() {
+    for crate_name in ["proto", "dataflow", "connectors/src", "server/src"] {
+        for (path, code) in sources(crate_name) {
+            let is_room = path.starts_with(root().join("connectors/src/kafka"));
+            assert!(is_room || !code.contains("rdkafka::"), "{} names rdkafka", path.display());
+        }
+    }
+}
+
+#[test]
 fn no_library_uses_anyhow() {
     for crate_name in ["proto", "dataflow", "connectors", "server"] {
         assert!(!dependencies(crate_name).iter().any(|name| name == "anyhow"), "{crate_name} depends on anyhow");

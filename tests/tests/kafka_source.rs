@@ -163,14 +163,14 @@ fn check(
     assert_eq!(epochs.iter().map(Vec::len).sum::<usize>(), held.len(), "every record is in an epoch, once");
     let model = Model::new(history.rules, &epochs);
     let readable = pipeline.fed.reader.readable();
-    let mut case = Case { history, epochs: &epochs, model: &model, fed: &mut pipeline.fed };
+    let case = Case { history, epochs: &epochs, model: &model, fed: &mut pipeline.fed };
     for as_of in readable.since..readable.upper {
         let snapshot = case.fed.reader.snapshot(Some(as_of)).unwrap();
         compare::rows(&model, &snapshot, &Granularity::ALL)
             .unwrap_or_else(|difference| panic!("{as_of}: {difference}"));
     }
     compare::corrections(&case).unwrap();
-    compare::listed_set_aside(&mut case).unwrap();
+    compare::listed_set_aside(&case).unwrap();
 }
 
 /// Two partitions 30 days apart: the later one waits, so that nothing is parked that the order of time would have accepted.

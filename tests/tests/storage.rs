@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use recount_connectors::data_dir::{DataDir, NewStore};
 use recount_connectors::disk::Disk as _;
-use recount_tests::daemon::{Aftermath, Life, World, live_through, points_met, run_all};
+use recount_dataflow::domain::rules::Rules;
+use recount_dataflow::engine::Settings;
+use recount_tests::daemon::{Aftermath, Daemon, DaemonSettings, Life, World, live_through, points_met, run_all};
 use recount_tests::disk::{FaultDisk, Loss, Point, What, When};
+use recount_tests::durable::NEW_STORE;
 
 /// Histories in which points are looked for.
 const SEEDS: std::ops::Range<u64> = 200..212;
@@ -95,7 +99,7 @@ fn decay_is_refused_or_fallen_back_from_and_never_answered_from() {
         let outcome = outcome(&aftermath);
         if outcome == Outcome::Less {
             // The newest records and bindings may look as if a power cut had torn them: nothing else says that they were there.
-            let is_end = ends_of(world_files(&all[*number].0)).contains(path);
+            let is_end = ends_of(world_files(&all[*number].0)).contains(path) && !matches!(damage, Damage::Delete);
             assert!(is_end, "{path}, {damage:?}: {aftermath:?}");
             assert!(!aftermath.records_lost || path.starts_with("log/"), "{path}, {damage:?}: {aftermath:?}");
         }
@@ -116,6 +120,64 @@ fn decay_is_refused_or_fallen_back_from_and_never_answered_from() {
     for kind in ["pack", "manifest"] {
         assert!(times(Outcome::FellBack, kind, "damaged") > 0, "{kind}");
     }
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_no_new_files() {
+    let mut refused: BTreeMap<(String, &str), u64> = BTreeMap::new();
+    for seed in DAMAGED {
+        let (disk, mut world) = written(seed);
+        let settings = world.settings();
+        let all: Vec<(String, usize)> = disk.files().into_iter().filter(|(path, _)| path != "LOCK").collect();
+        let is_manifest = |path: &&str| path.ends_with(".manifest");
+        let manifests = || all.iter().map(|(path, _)| path.as_str()).filter(is_manifest);
+        let mut cases: Vec<(String, &str, FaultDisk)> = Vec::new();
+        let mut case = |what: &str, how: &'static str, damage: &dyn Fn(&FaultDisk)| {
+            let disk = disk.copy();
+            damage(&disk);
+            cases.push((kind(what), how, disk));
+        };
+        case(manifests().next().unwrap_or("runs/none.manifest"), "flipped", &|disk| {
+            manifests().for_each(|path| disk.damage(path, |bytes| bytes[20] ^= 1));
+        });
+        // A fence that is gone has its number taken again, and that is met when the first file of that number is made.
+        for (path, length) in all.iter().filter(|(path, _)| kind(path) != "writers") {
+            case(path, "deleted", &|disk| disk.delete(path).unwrap());
+            case(path, "emptied", &|disk| disk.damage(path, Vec::clear));
+            // What is in the middle of the log is read when the engine reads it.
+            if *length > 0 && kind(path) != "log" {
+                case(path, "flipped", &|disk| disk.damage(path, |bytes| bytes[length / 2] ^= 1));
+            }
+        }
+        for (what, how, disk) in cases {
+            let before = disk.files();
+            if Daemon::start(Arc::new(disk.clone()), &settings).is_err() {
+                let of_process = |path: &str| path == "LOCK" || path.starts_with("writers/");
+                let new = disk.files().into_iter().filter(|file| !before.contains(file) && !of_process(&file.0));
+                assert_eq!(new.collect::<Vec<_>>(), [], "a {what} was {how}, seed {seed}");
+                *refused.entry((what, how)).or_default() += 1;
+            }
+        }
+        let other = Rules { dedup_horizon_ms: settings.engine.rules.dedup_horizon_ms + 1, ..settings.engine.rules };
+        let engine = Settings { rules: other, ..settings.engine.clone() };
+        let before = disk.files();
+        assert!(Daemon::start(Arc::new(disk.clone()), &DaemonSettings { engine, ..settings }).is_err());
+        assert_eq!(disk.files().len(), before.len(), "by other rules");
+    }
+    println!("{refused:#?}");
+    for asked in [("store.json", "deleted"), ("log", "deleted"), ("bindings", "deleted"), ("manifest", "flipped")] {
+        assert!(refused.contains_key(&(asked.0.to_owned(), asked.1)), "{asked:?} is not refused: {refused:?}");
+    }
+}
+
+#[test]
+fn a_place_without_a_store_stays_as_it_was_where_it_is_refused() {
+    let disk = FaultDisk::default();
+    assert!(DataDir::open_for_rebuild(Arc::new(disk.clone())).is_err());
+    let none = NewStore { partitions: 0, ..NEW_STORE };
+    assert!(DataDir::open(Arc::new(disk.clone()), &none, Rules::default()).is_err());
+    assert_eq!(disk.files(), [("LOCK".to_owned(), disk.files()[0].1)]);
+    assert!(!disk.exists("log").unwrap());
 }
 
 /// What came of a damage.

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::data_dir::Fenced;
 use crate::disk::DiskError;
 
-pub use reader::{Bindings, delete_bindings_below, positions_after};
+pub use reader::{Bindings, delete_bindings_below, newest_behind, newest_bound, positions_after};
 pub use sink::BindingLog;
 
 /// Why bindings can not be opened or read.

@@ -83,6 +83,31 @@ impl Iterator for Bindings {
     }
 }
 
+/// The newest binding behind an epoch, where all behind it hold; `None` where there is none.
+///
+/// # Errors
+/// As [`Bindings::read`], and where any does not hold.
+pub fn newest_behind(dir: &DataDir, epoch: u64) -> Result<Option<EpochBinding>, BindingError> {
+    let mut newest = None;
+    for binding in Bindings::read(dir, epoch + 1)? {
+        newest = Some(binding?);
+    }
+    Ok(newest)
+}
+
+/// The newest epoch that is bound; 0 where none is.
+///
+/// # Errors
+/// As [`Bindings::read`].
+pub fn newest_bound(dir: &DataDir) -> Result<u64, BindingError> {
+    let (disk, checksum, bindings_dir) = (dir.disk(), dir.checksum(), dir.bindings_dir());
+    match Files::list(&*disk, &bindings_dir)?.in_force.last() {
+        None => Ok(0),
+        // A file is named by the first epoch that it may hold, whether it holds any or not.
+        Some(last) => Ok(last.start + read_file(&*disk, checksum, &bindings_dir, *last, None)?.len() as u64 - 1),
+    }
+}
+
 /// Deletes files all of whose epochs are below `epoch`; the newest file stays. Returns how many went.
 ///
 /// # Errors

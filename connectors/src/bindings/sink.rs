@@ -56,7 +56,7 @@ impl BindingLog {
             None => 1,
         };
         let own = FileName { start: next, writer: fence.writer() };
-        let (path, file) = begin(&*disk, &dir, own)?;
+        let (path, file) = begin(&*disk, &dir, own, &fence)?;
         fence.check()?;
         for replaced in Files::list(&*disk, &dir)?.replaced {
             let path = replaced.path(&dir);
@@ -88,7 +88,7 @@ impl BindingLog {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         if self.length >= self.file_bytes_max {
             let own = FileName { start: self.next, writer: self.fence.writer() };
-            (self.path, self.file) = begin(&*self.disk, &self.dir, own)?;
+            (self.path, self.file) = begin(&*self.disk, &self.dir, own, &self.fence)?;
             self.length = 0;
         }
         let written = self.file.write_all_at(bytes, self.length);
@@ -132,11 +132,19 @@ fn newest(disk: &dyn Disk, checksum: Checksum, dir: &str, last: FileName) -> Res
     read_file(disk, checksum, dir, last, None)
 }
 
-/// Makes a file, and its name durable.
-fn begin(disk: &dyn Disk, dir: &str, file: FileName) -> Result<(String, Arc<dyn DiskFile>), DiskError> {
+/// Makes a file, and its name durable, and notes it.
+fn begin(disk: &dyn Disk, dir: &str, file: FileName, fence: &Fence) -> Result<(String, Arc<dyn DiskFile>), DiskError> {
     let path = file.path(dir);
     let made = disk.create_new(&path).or_disk_error(disk, &path, "can not be made")?;
     let synced = disk.sync_dir(dir).map_err(io::Error::other);
     synced.or_disk_error(disk, dir, "can not be synced")?;
-    Ok((path, made))
+    match fence.notes().begun(disk, [path.as_str()]) {
+        Ok(()) => Ok((path, made)),
+        Err(full) if full.is_full() => {
+            // It is made again where there is room again.
+            disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
+            Err(full)
+        }
+        Err(error) => Err(error),
+    }
 }

@@ -51,6 +51,15 @@ pub enum DataDirError {
         /// The file.
         file: String,
     },
+    /// A file that a writer began is gone.
+    #[error(
+        "{file}: is missing, and it was the newest of its directory, so nothing else can tell what it held; restore it from a \
+         backup; where it is of bindings, the store can be made anew from its log with: recount rebuild"
+    )]
+    FileMissing {
+        /// The file.
+        file: String,
+    },
     /// Settings that decide results are not those that the store was made with.
     #[error(
         "{dir}: was made with other settings, and they decide what counts: {}; start with the old ones, or recount \

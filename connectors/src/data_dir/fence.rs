@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use super::notes::Notes;
 use super::{WRITERS_DIR, sync_dir};
 use crate::disk::{Disk, DiskError, OrDiskError as _};
 
@@ -13,6 +14,7 @@ use crate::disk::{Disk, DiskError, OrDiskError as _};
 pub struct Fence {
     disk: Arc<dyn Disk>,
     writer: u32,
+    notes: Notes,
     successor: Arc<str>,
 }
 
@@ -36,8 +38,13 @@ pub enum Fenced {
 }
 
 impl Fence {
-    pub(super) fn new(disk: Arc<dyn Disk>, writer: u32) -> Self {
-        Fence { disk, writer, successor: path(writer + 1).into() }
+    pub(super) fn new(disk: Arc<dyn Disk>, writer: u32, notes: Notes) -> Self {
+        Fence { disk, writer, notes, successor: path(writer + 1).into() }
+    }
+
+    /// What this writer has begun is noted here.
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     /// The writer's epoch: its number among all writers that this directory had, from 1.
@@ -68,15 +75,15 @@ fn path(writer: u32) -> String {
 }
 
 /// Becomes the next writer. Of two that try at once, the one that comes second becomes the one after.
-pub(super) fn take_turn(disk: &dyn Disk) -> Result<u32, DiskError> {
+pub(super) fn take_turn(disk: &dyn Disk) -> Result<(u32, Notes), DiskError> {
     loop {
         let names = disk.list(WRITERS_DIR).or_disk_error(disk, WRITERS_DIR, "can not be listed")?;
         let last = names.iter().filter_map(|name| name.parse::<u32>().ok()).max().unwrap_or(0);
         let path = path(last + 1);
         match disk.create_new(&path) {
-            Ok(_) => {
+            Ok(file) => {
                 sync_dir(disk, WRITERS_DIR)?;
-                return Ok(last + 1);
+                return Ok((last + 1, Notes::new(path, file)));
             }
             Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {}
             Err(cause) => return Err(cause).or_disk_error(disk, &path, "can not be made"),

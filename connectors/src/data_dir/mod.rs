@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/LOCK              held by the one process that writes
 //! DIR/store.json        what the store was made with; made once
-//! DIR/writers/NNNNNNNN  one empty file a writer: the fence
+//! DIR/writers/NNNNNNNN  one file a writer: the fence, and what files it has begun
 //! DIR/log/PPPP/         segments of a partition         (the log)
 //! DIR/streams/          which streams there are         (streams; where records come from Kafka)
 //! DIR/bindings/         what was bound to every epoch   (bindings)
@@ -22,6 +22,7 @@ mod error;
 mod fence;
 mod files;
 mod generation;
+mod notes;
 mod store_file;
 
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use crate::disk::{Disk, DiskError, Lock, OrDiskError as _};
 pub use error::{DataDirError, FinishError};
 pub use fence::{Fence, Fenced};
 pub(crate) use files::{FileName, Files};
+pub(crate) use notes::Notes;
 pub use store_file::{FORMAT, StoreSource};
 use store_file::{STORE_FILE, StoreFile};
 
@@ -75,6 +77,7 @@ pub struct DataDir {
 /// What makes this process the one that writes.
 struct Writer {
     epoch: u32,
+    notes: Notes,
     _lock: Box<dyn Lock>,
 }
 
@@ -108,28 +111,37 @@ impl DataDir {
 
     fn open_any(disk: Arc<dyn Disk>, new: Option<(&NewStore, Rules)>) -> Result<DataDir, DataDirError> {
         let lock = take_lock(&*disk)?;
-        for dir in DIRS {
-            disk.create_dir(dir).or_disk_error(&*disk, dir, "the directory can not be made")?;
-        }
-        sync_dir(&*disk, "")?;
-        let store = match (StoreFile::load(&*disk)?, new) {
-            (Some(store), None) => store,
+        let found = StoreFile::load(&*disk)?;
+        match (&found, new) {
             (Some(store), Some((new, rules))) => {
                 store.check_source(&*disk, new.source)?;
                 store.check_rules(&*disk, &rules)?;
-                store
             }
-            (None, Some((new, rules))) => {
+            (Some(_), None) => {}
+            (None, Some((new, _))) => {
+                store_file::check_partitions(new)?;
                 check_no_data(&*disk)?;
-                StoreFile::create(&*disk, new, rules)?
             }
             (None, None) => return Err(DataDirError::NoStore { dir: disk.place("") }),
+        }
+        make_dirs(&*disk)?;
+        let store = match (found, new) {
+            (Some(store), rules) => {
+                // Whoever makes everything anew does without the bindings.
+                let bindings = rules.map(|_| generation::bindings_dir(store.generation));
+                check_begun(&*disk, bindings.as_deref())?;
+                store
+            }
+            (None, new) => {
+                let (new, rules) = new.expect("without a store and a new one nothing comes this far");
+                StoreFile::create(&*disk, new, rules)?
+            }
         };
         // Who is refused has replaced nobody.
-        let epoch = fence::take_turn(&*disk)?;
+        let (epoch, notes) = fence::take_turn(&*disk)?;
         // What a rebuild left that did not come to its end, or to its last step.
         generation::clear_others(&*disk, store.generation)?;
-        Ok(DataDir { disk, store, writer: Some(Writer { epoch, _lock: lock }) })
+        Ok(DataDir { disk, store, writer: Some(Writer { epoch, notes, _lock: lock }) })
     }
 
     /// Begins the next generation, in which everything is made anew from the log, by these rules: from here on this directory's
@@ -221,7 +233,7 @@ impl DataDir {
     /// Where the directory was opened for reading.
     pub fn fence(&self) -> Fence {
         let writer = self.writer.as_ref().expect("only a directory that was opened for writing has a writer");
-        Fence::new(self.disk(), writer.epoch)
+        Fence::new(self.disk(), writer.epoch, writer.notes.clone())
     }
 
     pub(crate) fn checksum(&self) -> Checksum {
@@ -242,11 +254,30 @@ fn take_lock(disk: &dyn Disk) -> Result<Box<dyn Lock>, DataDirError> {
     }
 }
 
+/// Makes the directories that are not there.
+fn make_dirs(disk: &dyn Disk) -> Result<(), DiskError> {
+    for dir in DIRS {
+        disk.create_dir(dir).or_disk_error(disk, dir, "the directory can not be made")?;
+    }
+    sync_dir(disk, "")
+}
+
+/// Refuses a directory in which the last file that was begun of a partition, or of the bindings, is gone.
+fn check_begun(disk: &dyn Disk, bindings: Option<&str>) -> Result<(), DataDirError> {
+    for (dir, file) in notes::last_begun(disk)? {
+        let is_asked = dir.starts_with(LOG_DIR) || Some(dir.as_str()) == bindings;
+        if is_asked && !disk.exists(&file).or_disk_error(disk, &file, "can not be looked at")? {
+            return Err(DataDirError::FileMissing { file: disk.place(&file) });
+        }
+    }
+    Ok(())
+}
+
 /// A new key over old data would give every id another fingerprint.
 fn check_no_data(disk: &dyn Disk) -> Result<(), DataDirError> {
     for dir in [LOG_DIR, STREAMS_DIR, BINDINGS_DIR, RUNS_DIR] {
-        let is_there = disk.exists(dir).or_disk_error(disk, dir, "can not be looked at")?;
-        if is_there && !disk.list(dir).or_disk_error(disk, dir, "can not be listed")?.is_empty() {
+        let exists = disk.exists(dir).or_disk_error(disk, dir, "can not be looked at")?;
+        if exists && !disk.list(dir).or_disk_error(disk, dir, "can not be listed")?.is_empty() {
             return Err(DataDirError::StoreFileMissing { file: disk.place(STORE_FILE) });
         }
     }

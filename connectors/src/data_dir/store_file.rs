@@ -12,8 +12,8 @@ use crate::disk::{Disk, OrDiskError as _};
 pub(super) const STORE_FILE: &str = "store.json";
 /// What it is called until it is whole.
 const NEW_STORE_FILE: &str = "store.json.new";
-/// The format of everything in the directory.
-pub const FORMAT: u64 = 1;
+/// The format of everything in the directory that a new store gets.
+pub const FORMAT: u64 = 2;
 /// Partitions are named with four digits.
 const PARTITIONS_MAX: u16 = 4_096;
 
@@ -98,9 +98,6 @@ impl StoreFile {
             StoreSource::Log => new.partitions,
             StoreSource::Kafka => 0,
         };
-        if is_log(&new.source) && !(1..=PARTITIONS_MAX).contains(&partitions) {
-            return Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX });
-        }
         let &NewStore { id, hash_secret, source, .. } = new;
         let store = StoreFile { id, hash_secret, source, partitions, generation: 0, rules };
         store.write_new(disk)?;
@@ -168,6 +165,15 @@ impl StoreFile {
         let secret = u128::from_str_radix(&written.hash_key, 16).map_err(|_| "hash_key is no hexadecimal number")?;
         let Written { source, partitions, generation, rules, .. } = written;
         Ok(StoreFile { id, hash_secret: secret.to_be_bytes(), source, partitions, generation, rules })
+    }
+}
+
+/// Refuses a new store with more partitions than can be named, or none.
+pub(super) fn check_partitions(new: &NewStore) -> Result<(), DataDirError> {
+    match new.partitions {
+        _ if !is_log(&new.source) => Ok(()),
+        1..=PARTITIONS_MAX => Ok(()),
+        partitions => Err(DataDirError::Partitions { partitions, max: PARTITIONS_MAX }),
     }
 }
 

@@ -1,15 +1,17 @@
 //! Settings of a client as written, and as checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 use std::{fmt, fs};
 
-use rdkafka::admin::AdminClient;
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError as Cause;
+use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 
 use super::connection::Connection;
 use super::error::KafkaError;
 use super::properties::{decided, is_secret, redacted};
+use super::wait::wait_for;
 use super::watch::Watch;
 
 /// The end of the name of a property whose value is read from a file.
@@ -134,6 +136,26 @@ impl Client {
     /// Where librdkafka refuses the settings.
     pub(crate) fn admin(&self) -> Result<AdminClient<Watch>, KafkaError> {
         self.config.create_with_context(Watch::default()).map_err(creation)
+    }
+
+    /// The settings of a topic, its own and inherited ones; none where this user may not see them.
+    pub(super) fn topic_settings(&self, topic: &str, wait: Duration) -> Result<HashMap<String, String>, KafkaError> {
+        let action = || format!("the settings of topic {topic:?} can not be read");
+        let options = AdminOptions::new().request_timeout(Some(wait));
+        let admin = self.admin()?;
+        let described = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
+        match described.map_err(|cause| KafkaError::call(action(), cause))?.pop() {
+            Some(Ok(resource)) => {
+                Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+            }
+            Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => Ok(HashMap::new()),
+            Some(Err(code)) => Err(KafkaError::call(action(), Cause::Global(code))),
+        }
+    }
+
+    /// A setting of a topic that is a whole number; `None` where it is none or this user may not see it.
+    pub(super) fn topic_number(&self, topic: &str, name: &str, wait: Duration) -> Result<Option<i64>, KafkaError> {
+        Ok(self.topic_settings(topic, wait)?.get(name).and_then(|value| value.parse().ok()))
     }
 
     /// Of a client that only asks.

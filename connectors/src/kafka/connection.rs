@@ -8,6 +8,7 @@ use rdkafka::metadata::{Metadata, MetadataTopic};
 
 use super::client::{Client, creation};
 use super::error::KafkaError;
+use super::source::native;
 use super::watch::Watch;
 
 /// How long one question waits before it is looked at why there is no answer.
@@ -42,6 +43,15 @@ pub struct Partition {
     pub replicas: Vec<i32>,
     /// Those of them that hold all of it.
     pub in_sync: Vec<i32>,
+}
+
+/// What this user may do with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights {
+    /// Whether it may read records.
+    pub read: bool,
+    /// Whether it may write records.
+    pub write: bool,
 }
 
 /// Asks a cluster after what it holds, and says why where it does not answer.
@@ -108,6 +118,19 @@ impl Connection {
     pub fn offsets(&self, topic: &str, partition: i32, wait: Duration) -> Result<(i64, i64), KafkaError> {
         let offsets = self.consumer.fetch_watermarks(topic, partition, wait);
         offsets.map_err(|cause| KafkaError::call(format!("the offsets of {topic}/{partition} can not be read"), cause))
+    }
+
+    /// What this user may do with a topic; `None` where the broker does not say.
+    ///
+    /// # Errors
+    /// Where the cluster does not answer within `wait`.
+    pub fn rights(&self, topic: &str, wait: Duration) -> Result<Option<Rights>, KafkaError> {
+        let described = native::describe(self.consumer.client(), &[topic], wait);
+        let mut described = described
+            .map_err(|cause| KafkaError::call(format!("the rights to topic {topic:?} can not be asked for"), cause))?;
+        let rights = described.remove(topic).and_then(|topic| topic.rights);
+        let has = |rights: &[i32], right| rights.contains(&right);
+        Ok(rights.map(|rights| Rights { read: has(&rights, native::READ), write: has(&rights, native::WRITE) }))
     }
 
     fn metadata(&self, topic: Option<&str>, wait: Duration) -> Result<Metadata, KafkaError> {

@@ -3,18 +3,23 @@
 //!
 //! Nothing outside this room names rdkafka, and nothing in it prints a secret.
 
+pub mod check;
 mod client;
 mod connection;
+mod dead_letter;
 mod error;
+mod outbox;
 mod produce;
 mod properties;
+pub mod sink;
 pub mod source;
 mod wait;
 mod watch;
 
 pub(crate) use client::creation;
 pub use client::{Client, ClientSettings};
-pub use connection::{Broker, Connection, Partition, Topic};
+pub use connection::{Broker, Connection, Partition, Rights, Topic};
+pub use dead_letter::{DeadLetter, Origin, Replayed, Replayer, read_dead_letters};
 pub use error::KafkaError;
 pub use produce::{Content, KeyBy, ProduceError, ProduceSettings, Produced, Timestamps, produce};
 pub use properties::{is_secret, redacted};

@@ -1,24 +1,16 @@
 //! Files of events into a topic: every record as it stands in its file, counted once it is delivered.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
-};
+use rdkafka::config::ClientConfig;
+use rdkafka::producer::BaseRecord;
 use recount_dataflow::domain::event::Event;
 use thiserror::Error;
 
-use super::client::{Client, creation};
+use super::client::Client;
 use super::error::KafkaError;
-use super::watch::Watch;
+use super::outbox::Outbox;
 use crate::error::SourceError;
 use crate::file::RawRecords;
 use crate::format::{Decoded, Format, decode_one};
@@ -26,17 +18,14 @@ use crate::protobuf::wire::{Wire, take_field};
 
 /// How long the cluster may take to answer at first.
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
-/// How long a full queue is waited for before it is tried again.
-const QUEUE_WAIT: Duration = Duration::from_millis(5);
 /// How many records are sent between two looks at what was delivered.
 const POLL_RECORDS: u64 = 1_000;
-/// Kinds of failures that are told apart; there are fewer codes that a record can fail with.
-const FAILURES_MAX: usize = 32;
+/// Bytes of a batch, at most.
+const BATCH_BYTES: i64 = 1_000_000;
 
 /// Properties that make a producer fast, where nobody says otherwise.
-const FAST: [(&str, &str); 4] = [
+const FAST: [(&str, &str); 3] = [
     ("linger.ms", "20"),
-    ("batch.size", "1000000"),
     ("queue.buffering.max.kbytes", "131072"),
     // Records are up to a mebibyte; whether a larger message is taken is for the broker to say.
     ("message.max.bytes", "4000000"),
@@ -184,63 +173,12 @@ pub fn produce(
     }
 }
 
-/// What the broker said of the messages so far.
-#[derive(Clone, Default)]
-struct Deliveries {
-    watch: Watch,
-    counted: Arc<Counted>,
-}
-
-#[derive(Default)]
-struct Counted {
-    delivered: AtomicU64,
-    bytes: AtomicU64,
-    failed: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Deliveries {
-    fn fail(&self, why: impl fmt::Display) {
-        // What it holds is whole after every step.
-        let mut failed = self.counted.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = why.to_string();
-        let why = if failed.len() < FAILURES_MAX || failed.contains_key(&why) { why } else { "other".to_owned() };
-        *failed.entry(why).or_default() += 1;
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.log(level, facility, message);
-    }
-
-    fn error(&self, error: Cause, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
-
-impl ProducerContext<NoCustomPartitioner> for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(message) => {
-                let length = message.payload_len() as u64;
-                self.counted.delivered.fetch_add(1, Ordering::Relaxed);
-                self.counted.bytes.fetch_add(length, Ordering::Relaxed);
-            }
-            Err((cause, _)) => self.fail(cause),
-        }
-    }
-}
-
 /// A producer at work.
 struct Sending<'a, P> {
     settings: &'a ProduceSettings,
-    producer: BaseProducer<Deliveries>,
-    deliveries: Deliveries,
+    outbox: Outbox,
     progress: P,
     started: Instant,
-    sent: u64,
     left_out: u64,
     unreadable: u64,
 }
@@ -253,10 +191,10 @@ impl<'a, P: FnMut(u64, &str)> Sending<'a, P> {
         {
             return Err(KafkaError::NoPartition { topic: topic.name, partition: *missing });
         }
-        let deliveries = Deliveries::default();
-        let producer = config(client, settings).create_with_context(deliveries.clone()).map_err(creation)?;
-        let started = Instant::now();
-        Ok(Sending { settings, producer, deliveries, progress, started, sent: 0, left_out: 0, unreadable: 0 })
+        // A broker refuses a batch as a whole, so one must not be larger than one message of the topic may be.
+        let batch_bytes = client.topic_number(&settings.topic, "max.message.bytes", CONNECT_WAIT)?;
+        let outbox = Outbox::open(&config(client, settings, batch_bytes))?;
+        Ok(Sending { settings, outbox, progress, started: Instant::now(), left_out: 0, unreadable: 0 })
     }
 
     fn file(&mut self, file: &str) -> Result<(), ProduceError> {
@@ -271,7 +209,7 @@ impl<'a, P: FnMut(u64, &str)> Sending<'a, P> {
                     Ok(record) => self.record(found, record)?,
                     Err(_) => self.unreadable += 1,
                 }
-                if self.sent.is_multiple_of(POLL_RECORDS) {
+                if self.outbox.sent().is_multiple_of(POLL_RECORDS) {
                     self.look(file);
                 }
             }
@@ -304,79 +242,55 @@ impl<'a, P: FnMut(u64, &str)> Sending<'a, P> {
 
     fn send(&mut self, event: Option<&Event<'_>>, value: &[u8]) -> Result<(), KafkaError> {
         let key = event.and_then(|event| key_of(self.settings.key, event)).filter(|key| !key.is_empty());
-        let mut message: BaseRecord<'_, str, [u8]> = BaseRecord::to(&self.settings.topic).payload(value);
-        message.key = key;
+        let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.settings.topic).payload(value);
+        message.key = key.map(str::as_bytes);
         message.partition = self.partition(key);
         message.timestamp = match self.settings.timestamps {
             Timestamps::Now => None,
             Timestamps::Event => event.map(event_ms).filter(|&ms| ms > 0),
         };
-        self.sent += 1;
-        while let Err((cause, back)) = self.producer.send(message) {
-            if cause.rdkafka_error_code() == Some(Code::QueueFull) {
-                self.producer.poll(QUEUE_WAIT);
-                message = back;
-                continue;
-            }
-            self.deliveries.fail(&cause);
-            // One message may be too large; a producer that is broken takes none any more.
-            return match self.producer.client().fatal_error() {
-                Some((_, message)) => Err(KafkaError::Client { message }),
-                None => Ok(()),
-            };
-        }
-        Ok(())
+        self.outbox.push(message)
     }
 
     fn partition(&self, key: Option<&str>) -> Option<i32> {
         let partitions = &self.settings.partitions;
         let place = match key {
             Some(key) => u64::from(crc32fast::hash(key.as_bytes())),
-            None => self.sent,
+            None => self.outbox.sent(),
         };
         (!partitions.is_empty()).then(|| partitions[(place % partitions.len() as u64) as usize])
     }
 
     /// Takes in what was delivered, and waits where a rate was asked for.
     fn look(&mut self, file: &str) {
-        self.producer.poll(Duration::ZERO);
-        (self.progress)(self.sent, file);
+        self.outbox.poll(Duration::ZERO);
+        let sent = self.outbox.sent();
+        (self.progress)(sent, file);
         if let Some(rate) = self.settings.rate {
-            let due = Duration::from_secs_f64(self.sent as f64 / rate.max(1) as f64);
+            let due = Duration::from_secs_f64(sent as f64 / rate.max(1) as f64);
             while let Some(early) = due.checked_sub(self.started.elapsed()).filter(|early| !early.is_zero()) {
-                self.producer.poll(early.min(Duration::from_millis(100)));
+                self.outbox.poll(early.min(Duration::from_millis(100)));
             }
         }
     }
 
-    /// Waits until every message was delivered or has failed; librdkafka gives each one up after `message.timeout.ms`.
-    fn finish(mut self) -> Produced {
-        while self.producer.in_flight_count() > 0 {
-            if self.producer.flush(Duration::from_secs(1)).is_err() {
-                thread::yield_now();
-            }
-            (self.progress)(self.sent, "waiting for the cluster");
-        }
-        let counted = &self.deliveries.counted;
-        let produced = Produced {
-            delivered: counted.delivered.load(Ordering::Relaxed),
-            failed: counted.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            left_out: self.left_out,
-            unreadable: self.unreadable,
-            bytes: counted.bytes.load(Ordering::Relaxed),
-        };
-        let told = produced.delivered + produced.failures();
-        assert_eq!(told, self.sent, "of {} messages only {told} were heard of", self.sent);
-        produced
+    fn finish(self) -> Produced {
+        let Sending { outbox, mut progress, left_out, unreadable, .. } = self;
+        let all = outbox.sent();
+        let sent = outbox.finish(|| progress(all, "waiting for the cluster"));
+        Produced { delivered: sent.delivered, failed: sent.failed, left_out, unreadable, bytes: sent.bytes }
     }
 }
 
-fn config(client: &Client, settings: &ProduceSettings) -> ClientConfig {
+fn config(client: &Client, settings: &ProduceSettings, batch_bytes: Option<i64>) -> ClientConfig {
     let mut config = client.producer_config();
     for (name, value) in FAST {
         if config.get(name).is_none() {
             config.set(name, value);
         }
+    }
+    if config.get("batch.size").is_none() {
+        config.set("batch.size", batch_bytes.unwrap_or(BATCH_BYTES).clamp(1, BATCH_BYTES).to_string());
     }
     if let Some(compression) = &settings.compression {
         config.set("compression.type", compression);

@@ -196,13 +196,29 @@ impl Committer {
         // Only the last segment may have a tail that is not durable.
         self.sync(partition)?;
         let segment = FileName { start: self.heads[partition].end, writer: self.fence.writer() };
-        self.heads[partition] = match Head::begin(self.view.disk(), partition as u16, segment) {
+        let head = match Head::begin(self.view.disk(), partition as u16, segment) {
             Ok(head) => head,
             Err(NotBegun::Unmade(cause)) if cause.is_full() => return Err(Stop::Full(cause)),
             Err(NotBegun::Unmade(cause) | NotBegun::Unsynced(cause)) => return Err(cause.into()),
         };
+        self.note(&head)?;
+        self.heads[partition] = head;
         self.view.add_segment(partition as u16, segment);
         Ok(())
+    }
+
+    /// Notes that a segment was begun; where there is no room for that, the segment goes again.
+    fn note(&self, head: &Head) -> Result<(), Stop> {
+        let disk = self.view.disk();
+        match self.fence.notes().begun(disk, [head.path.as_str()]) {
+            Ok(()) => Ok(()),
+            Err(full) if full.is_full() => {
+                // It is made again where there is room again.
+                disk.delete(&head.path).or_disk_error(disk, &head.path, "can not be deleted")?;
+                Err(Stop::Full(full))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn sync_all(&mut self) -> Result<(), LogFailure> {

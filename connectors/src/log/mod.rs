@@ -87,6 +87,7 @@ impl Log {
             recovered.push(found);
             heads.push(head);
         }
+        fence.notes().begun(&*disk, heads.iter().map(|head| head.path.as_str()))?;
         fence.check()?;
         (0..dir.partitions()).try_for_each(|partition| recovery::clear(&*disk, partition))?;
         let view = LogView::new(dir, recovered, true);

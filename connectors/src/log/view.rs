@@ -2,7 +2,10 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
+use recount_dataflow::domain::fact::Position;
+
 use super::LogError;
+use super::reader::BatchReader;
 use super::recovery::{self, Recovered};
 use crate::checksum::Checksum;
 use crate::data_dir::{DataDir, FileName, LOG_DIR};
@@ -59,6 +62,30 @@ impl LogView {
         };
         let partitions = recovered.into_iter().enumerate().map(partition).collect();
         Arc::new(LogView { disk: dir.disk(), checksum: dir.checksum(), partitions })
+    }
+
+    /// Whether a source can start at these positions, as far as can be known before the records are read.
+    ///
+    /// # Errors
+    /// Where it can not.
+    pub fn check_starts(self: &Arc<Self>, positions: &[Position]) -> Result<(), LogError> {
+        for partition in 0..self.partitions() {
+            let position = positions.iter().find(|position| position.stream == partition);
+            BatchReader::at(Arc::clone(self), partition, position.map_or(0, |position| position.offset))?;
+        }
+        self.check_reaches(positions)
+    }
+
+    /// Whether the log reaches these positions.
+    ///
+    /// # Errors
+    /// Where it ends before one.
+    pub fn check_reaches(&self, positions: &[Position]) -> Result<(), LogError> {
+        let of_log = positions.iter().filter(|position| position.stream < self.partitions());
+        let behind = |position: &&Position| self.end(position.stream) < position.offset;
+        of_log.copied().find(|position| behind(&position)).map_or(Ok(()), |Position { stream, offset }| {
+            Err(LogError::Ends { place: self.place(stream), offset, end: self.end(stream) })
+        })
     }
 
     /// The number of partitions.

@@ -65,8 +65,26 @@ impl Checkpoints {
     /// [`CheckpointError::NoneUsable`] where there are some and none can be used, [`CheckpointError::Format`] where a later version
     /// wrote the newest; else where the store fails.
     pub fn newest(&self) -> Result<Found, CheckpointError> {
+        self.newest_of(&numbers(&*self.store)?)
+    }
+
+    /// The newest checkpoint of an epoch up to `epoch_max` whose every byte is as it was written; the newest of all where none is
+    /// that old.
+    ///
+    /// # Errors
+    /// As [`newest`](Checkpoints::newest).
+    pub fn newest_up_to(&self, epoch_max: u64) -> Result<Found, CheckpointError> {
+        let listed = self.list()?;
+        let old: Vec<u64> = listed.iter().filter(|info| info.epoch <= epoch_max).map(|info| info.number).collect();
+        match self.newest_of(&old) {
+            Ok(found @ Found { checkpoint: Some(_), .. }) => Ok(found),
+            Ok(_) | Err(CheckpointError::NoneUsable { .. }) => self.newest(),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn newest_of(&self, numbers: &[u64]) -> Result<Found, CheckpointError> {
         let mut damaged: Vec<Damaged> = Vec::new();
-        let numbers = numbers(&*self.store)?;
         for number in numbers.iter().rev() {
             match self.load(*number) {
                 Ok(checkpoint) => return Ok(Found { checkpoint: Some(checkpoint), damaged }),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::cause::Cause;
 use crate::domain::fact::Position;
 use crate::domain::ledger::Totals;
 use crate::domain::rules::Rules;
@@ -15,8 +16,8 @@ use super::CheckpointError;
 use super::pack::PackName;
 use super::pieces::Piece;
 
-/// The version of the format.
-const FORMAT: u16 = 1;
+/// The version of the format. In the first, rows and corrections were wider, and names had no day.
+const FORMAT: u16 = 2;
 /// The first words of a manifest; the format and the checksum of what follows the line come after them.
 const MAGIC: &str = "recount manifest";
 /// The ending of the names of manifests.
@@ -47,6 +48,9 @@ pub(crate) struct Manifest {
     pub(crate) positions: BTreeMap<u16, u64>,
     /// The conservation ledger.
     pub(crate) totals: TotalsRecord,
+    /// All corrections up to the epoch, by the names of their causes; not in the first manifests.
+    #[serde(default)]
+    pub(crate) corrections: Option<BTreeMap<String, u64>>,
     /// The packs that the pieces are in.
     pub(crate) packs: Vec<PackName>,
     /// What the workers remembered.
@@ -81,6 +85,9 @@ pub(crate) struct RunRecord {
 pub(crate) struct TotalsRecord {
     records_in: u64,
     received: u64,
+    /// Not in the first manifests.
+    #[serde(default)]
+    gross_clicks: Option<u64>,
     verdicts: u64,
     set_aside: BTreeMap<String, u64>,
     conflicting_copies: u64,
@@ -93,6 +100,7 @@ impl From<&Totals> for TotalsRecord {
         TotalsRecord {
             records_in: totals.records_in,
             received: totals.received,
+            gross_clicks: Some(totals.gross_clicks),
             verdicts: totals.verdicts,
             set_aside: by_reason.map(|(reason, records)| (reason.as_str().to_owned(), *records)).collect(),
             conflicting_copies: totals.conflicting_copies,
@@ -102,11 +110,12 @@ impl From<&Totals> for TotalsRecord {
 }
 
 impl TotalsRecord {
-    /// The totals; `None` where a reason is not known.
-    pub(crate) fn totals(&self) -> Option<Totals> {
+    /// The totals; `None` where a reason is not known. `gross_clicks` counts the clicks where they were not noted.
+    pub(crate) fn totals(&self, gross_clicks: impl FnOnce() -> u64) -> Option<Totals> {
         let mut totals = Totals {
             records_in: self.records_in,
             received: self.received,
+            gross_clicks: self.gross_clicks.unwrap_or_else(gross_clicks),
             verdicts: self.verdicts,
             conflicting_copies: self.conflicting_copies,
             unknown_fields: self.unknown_fields,
@@ -119,6 +128,10 @@ impl TotalsRecord {
         }
         Some(totals)
     }
+}
+
+fn by_name(corrections: &BTreeMap<Cause, u64>) -> BTreeMap<String, u64> {
+    corrections.iter().map(|(cause, corrections)| (cause.as_str().to_owned(), *corrections)).collect()
 }
 
 /// The name of a manifest's file.
@@ -155,6 +168,7 @@ impl Manifest {
             event_ms_max: complete.event_ms_max,
             positions: complete.positions.clone(),
             totals: TotalsRecord::from(&complete.totals),
+            corrections: Some(by_name(&complete.corrections)),
             packs: Vec::new(),
             states,
             names,

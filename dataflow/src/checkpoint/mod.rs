@@ -11,6 +11,7 @@
 //! new one.
 
 mod arrangements;
+mod budget;
 mod error;
 mod keeper;
 mod manifest;
@@ -21,6 +22,7 @@ mod restore;
 mod set_aside;
 mod writer;
 
+pub use budget::{MemoryBudget, StateMemory};
 pub use error::CheckpointError;
 pub use keeper::{CheckpointInfo, Checkpoints, Damaged, Found};
 pub use restore::Checkpoint;

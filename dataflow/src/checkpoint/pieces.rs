@@ -19,7 +19,8 @@ pub(crate) struct Piece {
 }
 
 /// Writes what is new of a sequence. Each piece that it leaves is at least twice as long as the one after it, so they stay few, and
-/// an element is rewritten a logarithmic number of times; none is in a `stale` pack.
+/// an element is rewritten a logarithmic number of times; none is in a `stale` pack. `sift` takes out of merged pieces what need
+/// not be written again; `None` from it says that they are damaged.
 pub(crate) fn extend(
     pieces: &[Piece],
     new: Vec<u8>,
@@ -27,6 +28,7 @@ pub(crate) fn extend(
     stale: &BTreeSet<u64>,
     packs: &BTreeMap<u64, PackName>,
     (store, writer): (&dyn Store, &mut PackWriter<'_>),
+    sift: impl Fn(Vec<u8>) -> Option<Vec<u8>>,
 ) -> Result<Vec<Piece>, CheckpointError> {
     let mut kept = pieces.to_vec();
     let mut bytes = new;
@@ -40,6 +42,9 @@ pub(crate) fn extend(
         pack.check(piece.place)?;
         bytes = [pack.piece(piece.place), &bytes].concat();
         merged.extend(kept.pop());
+    }
+    if !merged.is_empty() {
+        bytes = sift(bytes).ok_or_else(|| CheckpointError::damaged("a pack", "a piece of it can not be read"))?;
     }
     if !bytes.is_empty() {
         let last = merged.iter().map(|piece| piece.last).fold(last, u64::max);

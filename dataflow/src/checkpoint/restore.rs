@@ -1,16 +1,20 @@
 //! From files back to a state.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
+use crate::domain::cause::Cause;
 use crate::domain::fact::Position;
 use crate::domain::rules::Rules;
 use crate::domain::watermark::Watermark;
-use crate::engine::{Dictionary, Origin, SetAsideList};
+use crate::domain::window::Granularity;
+use crate::engine::{Dictionary, Named, Origin, SetAsideList};
 use crate::operators::context::{Bound, State, Windows};
 use crate::operators::view::View;
 use crate::store::{Place, Store};
-use crate::trace::{Chunk, Record, Run};
+use crate::trace::layout::LayoutError;
+use crate::trace::{Record, Run};
 
 use super::manifest::{Manifest, RunRecord, StateRecord};
 use super::pack::Packs;
@@ -50,8 +54,8 @@ impl Checkpoint {
         let damaged = |what: &str| CheckpointError::damaged(&manifest::file_name(manifest.number), what);
         let dictionary = Dictionary::new();
         for piece in &manifest.names {
-            let names = names::decode(packs.piece(piece.place));
-            dictionary.extend(names.ok_or_else(|| damaged("a piece of names can not be read"))?);
+            let names = names::decode(packs.piece(piece.place)).map(|names| dated(names, manifest.event_ms_max));
+            dictionary.restore(names.ok_or_else(|| damaged("a piece of names can not be read"))?);
         }
         let mut records = Vec::new();
         for piece in &manifest.set_aside {
@@ -59,6 +63,8 @@ impl Checkpoint {
             records.extend(read.ok_or_else(|| damaged("a piece of set aside records can not be read"))?);
         }
         let states = manifest.states.iter().map(|state| load_state(&packs, state));
+        let states = states.collect::<Result<Vec<_>, _>>()?;
+        let totals = manifest.totals.totals(|| gross_clicks(&states));
         let at = |watermark_ms| Watermark::at(&manifest.rules, watermark_ms);
         let origin = Origin {
             restored_from: Some(manifest.number),
@@ -70,8 +76,12 @@ impl Checkpoint {
             }),
             positions: manifest.positions.clone(),
             event_ms_max: manifest.event_ms_max,
-            totals: manifest.totals.totals().ok_or_else(|| damaged("it names a reason that is not known"))?,
-            states: states.collect::<Result<_, _>>()?,
+            totals: totals.ok_or_else(|| damaged("it names a reason that is not known"))?,
+            corrections: match &manifest.corrections {
+                None => corrections(&states),
+                Some(by_name) => named(by_name).ok_or_else(|| damaged("it names a cause that is not known"))?,
+            },
+            states,
             dictionary,
             set_aside: SetAsideList::restore(records, manifest.set_aside_dropped),
         };
@@ -98,6 +108,34 @@ fn check(packs: &Packs, pieces: &[Place]) -> Result<(), CheckpointError> {
     })
 }
 
+/// The names with a day each: the first version kept none.
+fn dated(mut names: Vec<Named>, event_ms_max: i64) -> Vec<Named> {
+    let newest = Granularity::Day.window_of(event_ms_max.max(0));
+    names.iter_mut().filter(|named| named.day == 0).for_each(|named| named.day = newest);
+    names
+}
+
+/// The clicks of all rows.
+fn gross_clicks(states: &[State]) -> u64 {
+    let rows = states.iter().flat_map(|state| &state.view.base).flat_map(Run::iter);
+    let clicks: i64 = rows.map(|row| row.metrics().gross_clicks).sum();
+    u64::try_from(clicks).expect("no row has fewer clicks than none")
+}
+
+/// The corrections of all rows, by cause.
+fn corrections(states: &[State]) -> BTreeMap<Cause, u64> {
+    let mut by_cause = BTreeMap::new();
+    for record in states.iter().flat_map(|state| &state.view.corrections).flat_map(Run::iter) {
+        *by_cause.entry(record.causes().cause()).or_default() += 1;
+    }
+    by_cause
+}
+
+/// Counts by the causes that are named; `None` where one is not known.
+fn named(by_name: &BTreeMap<String, u64>) -> Option<BTreeMap<Cause, u64>> {
+    by_name.iter().map(|(name, count)| Some((Cause::named(name)?, *count))).collect()
+}
+
 fn load_state(packs: &Packs, record: &StateRecord) -> Result<State, CheckpointError> {
     let mut arrangements = record.arrangements.iter();
     let mut next = || arrangements.next().map_or(&[][..], Vec::as_slice);
@@ -118,12 +156,10 @@ fn load_state(packs: &Packs, record: &StateRecord) -> Result<State, CheckpointEr
 fn load_runs<R: Record>(packs: &Packs, runs: &[RunRecord]) -> Result<Vec<Run<R>>, CheckpointError> {
     let mut loaded = Vec::with_capacity(runs.len());
     for RunRecord { skip, chunks } in runs {
-        let chunk = |place: &Place| {
-            let chunk = Chunk::<R>::mapped(Arc::clone(packs.file(*place)), *place);
-            chunk.map(Arc::new).map_err(|cause| CheckpointError::damaged(packs.name(*place), cause.to_string()))
-        };
-        let chunks = chunks.iter().map(chunk).collect::<Result<Vec<_>, _>>()?;
-        loaded.extend(Run::from_chunks(chunks, *skip));
+        let chunks: Vec<_> = chunks.iter().map(|place| (Arc::clone(packs.file(*place)), *place)).collect();
+        let damaged =
+            |(place, cause): (Place, LayoutError)| CheckpointError::damaged(packs.name(place), cause.to_string());
+        loaded.extend(Run::load(&chunks, *skip).map_err(damaged)?);
     }
     Ok(loaded)
 }

@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::domain::fact::Position;
-use crate::domain::fingerprint::Fingerprint;
+use crate::engine::Named;
 use crate::engine::timeline::Held;
 use crate::operators::context::State;
 use crate::read::Reader;
@@ -26,6 +26,8 @@ pub struct Checkpointer {
     /// Whether workers are to hold what files hold, and not memory.
     release: bool,
     reader: Reader,
+    /// Of the checkpoints up to this epoch the newest is kept as well: somebody may have to go on from it.
+    needed: Box<dyn Fn() -> u64 + Send>,
     /// The checkpoints that are kept, oldest first.
     kept: Vec<Kept>,
     next_number: u64,
@@ -33,8 +35,8 @@ pub struct Checkpointer {
     /// Every pack that a piece may be in.
     packs: BTreeMap<u64, PackName>,
     names: Vec<Piece>,
-    /// Names that no piece holds yet.
-    new_names: Vec<(Fingerprint, Arc<str>)>,
+    /// What was named and no piece holds yet.
+    new_names: Vec<Named>,
     set_aside: Vec<Piece>,
 }
 
@@ -86,6 +88,7 @@ impl Checkpointer {
             writer,
             keep: keep.max(2),
             release: false,
+            needed: Box::new(|| u64::MAX),
             kept: Vec::new(),
             packs: BTreeMap::new(),
             names: Vec::new(),
@@ -109,6 +112,11 @@ impl Checkpointer {
     /// the state may be larger than memory.
     pub fn release_memory(&mut self) {
         self.release = true;
+    }
+
+    /// From now on the newest checkpoint of an epoch up to `needed()` stays, beside those that are kept anyway.
+    pub fn keep_up_to(&mut self, needed: impl Fn() -> u64 + Send + 'static) {
+        self.needed = Box::new(needed);
     }
 
     /// The bytes of the newest state that are in memory, and not in files.
@@ -144,7 +152,7 @@ impl Checkpointer {
         let mut pack = PackWriter::new(&*store, self.next_pack, self.writer);
         self.next_pack += 1;
         let (states, homes) = ChunkWriter::new(&mut pack, &stale, self.release).write(&held.workers)?;
-        let names = self.write_names(&mut pack, &stale)?;
+        let names = self.write_names(&mut pack, &stale, held.retention(&self.reader.rules()).first_named_day())?;
         let set_aside = self.write_set_aside(&mut pack, &stale, epoch)?;
         let pack = pack.finish()?;
         // The pack is durable: whatever happens to the manifest, these pieces need not be written again.
@@ -170,9 +178,19 @@ impl Checkpointer {
         Ok(self.packs.values().filter(is_stale).map(|pack| pack.number).collect())
     }
 
-    fn write_names(&self, pack: &mut PackWriter<'_>, stale: &BTreeSet<u64>) -> Result<Vec<Piece>, CheckpointError> {
+    /// Adds the new names to those that are written. A piece without a day that names are still asked about for goes.
+    fn write_names(
+        &self,
+        pack: &mut PackWriter<'_>,
+        stale: &BTreeSet<u64>,
+        first_day: u32,
+    ) -> Result<Vec<Piece>, CheckpointError> {
         let new = names::encode(&self.new_names);
-        pieces::extend(&self.names, new, 0, stale, &self.packs, (&*self.store, pack))
+        let last = self.new_names.iter().map(|named| u64::from(named.day)).max().unwrap_or(0);
+        let needed: Vec<Piece> =
+            self.names.iter().filter(|piece| u64::from(first_day) <= piece.last).copied().collect();
+        let sift = |bytes: Vec<u8>| names::sift(&bytes, first_day);
+        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), sift)
     }
 
     fn write_set_aside(
@@ -186,7 +204,7 @@ impl Checkpointer {
         let last = records.last().map_or(written, |(number, _)| *number);
         let new = set_aside::encode(records.iter().map(|(number, record)| (*number, &**record)));
         let needed: Vec<Piece> = self.set_aside.iter().filter(|piece| oldest <= piece.last).copied().collect();
-        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack))
+        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), Some)
     }
 
     /// Creates the manifest: from here on the checkpoint is one.
@@ -224,13 +242,14 @@ impl Checkpointer {
     /// Removes the checkpoints beyond those that are kept, and every pack that no checkpoint needs. Packs of a later writer are not
     /// ours to judge.
     fn collect(&mut self) -> Result<(), CheckpointError> {
-        let surplus = self.kept.len().saturating_sub(self.keep);
-        self.kept.drain(..surplus);
-        let oldest = self.kept.first().map_or(0, |kept| kept.number);
+        self.let_go();
         let listing = CheckpointError::store("the directory of checkpoints", "listing");
         let files = self.store.list().map_err(listing)?;
-        let old = |name: &&String| manifest::number_of(name).is_some_and(|number| number < oldest);
-        files.iter().filter(old).try_for_each(|name| self.delete(name))?;
+        let kept: Vec<u64> = self.kept.iter().map(|kept| kept.number).collect();
+        let oldest = kept.get(kept.len().saturating_sub(self.keep)).copied().unwrap_or(0);
+        let is_old =
+            |name: &&String| manifest::number_of(name).is_some_and(|number| number < oldest && !kept.contains(&number));
+        files.iter().filter(is_old).try_for_each(|name| self.delete(name))?;
         let needed: BTreeSet<u64> = manifests(&*self.store)?
             .into_iter()
             .flat_map(|(manifest, _)| manifest.packs)
@@ -243,6 +262,19 @@ impl Checkpointer {
             pack.is_some_and(|(number, writer)| writer <= self.writer && !needed.contains(&number))
         };
         files.iter().filter(is_unneeded).try_for_each(|name| self.delete(name))
+    }
+
+    /// Leaves the newest checkpoints, and of the older ones the one that somebody may have to go on from.
+    fn let_go(&mut self) {
+        let surplus = self.kept.len().saturating_sub(self.keep);
+        let needed_epoch = (self.needed)();
+        match self.kept.iter().rposition(|kept| kept.epoch <= needed_epoch).filter(|needed| *needed < surplus) {
+            None => drop(self.kept.drain(..surplus)),
+            Some(needed) => {
+                self.kept.swap(0, needed);
+                self.kept.drain(1..surplus);
+            }
+        }
     }
 
     fn delete(&self, name: &str) -> Result<(), CheckpointError> {

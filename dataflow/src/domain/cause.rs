@@ -76,6 +76,14 @@ impl BitOrAssign for Causes {
 }
 
 impl Cause {
+    /// Every cause.
+    pub const ALL: [Cause; 5] = [Cause::Late, Cause::Duplicate, Cause::Verdict, Cause::Reversal, Cause::Mixed];
+
+    /// The cause of a name on the wire.
+    pub fn named(name: &str) -> Option<Cause> {
+        Cause::ALL.into_iter().find(|cause| cause.as_str() == name)
+    }
+
     /// The name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

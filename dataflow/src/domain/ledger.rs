@@ -11,6 +11,8 @@ pub struct Totals {
     pub records_in: u64,
     /// Copies accepted.
     pub received: u64,
+    /// Of them those that are clicks.
+    pub gross_clicks: u64,
     /// Verdicts accepted.
     pub verdicts: u64,
     /// Parked records by reason.
@@ -24,6 +26,11 @@ pub struct Totals {
 }
 
 impl Totals {
+    /// Copies that are not clicks.
+    pub fn duplicates(&self) -> u64 {
+        self.received - self.gross_clicks
+    }
+
     /// Parked records of every reason.
     pub fn parked_total(&self) -> u64 {
         self.parked.values().sum()

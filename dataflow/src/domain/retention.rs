@@ -8,6 +8,7 @@
 //! | a verdict | `time + S >= F - D` | it may be about a remembered click |
 //! | a visit | its window starts on or after the day that holds F | users of a day that can still change are counted over the whole day |
 //! | a row | its window ends after `W - counts_retention` | [`Rules::counts_retention_ms`] |
+//! | an ad's name | it was named on or after the first day that a row or a copy can be of | both are shown with it |
 //!
 //! Operators and readers leave out what is no longer asked about, by the marks of the epoch they work at; so it never matters
 //! when it was forgotten.
@@ -65,6 +66,11 @@ impl Retention {
         }
     }
 
+    /// The number of the first day whose clicks can still be named: in a row, or as a copy.
+    pub fn first_named_day(&self) -> u32 {
+        self.first_row(Granularity::Day).min(Granularity::Day.window_of(self.copies_from_ms.max(0)))
+    }
+
     /// The number of the first base window that a row still is a sum of: the largest rows are days.
     pub fn first_base(&self, base: Granularity) -> u32 {
         self.first_row(Granularity::Day) * base.per(Granularity::Day)
@@ -90,6 +96,9 @@ mod tests {
         assert_eq!(retention.first_row(Granularity::Hour), 19_910 * 24 + 5);
         assert_eq!(retention.first_row(Granularity::Minute), (19_910 * 24 + 5) * 60 + 30);
         assert_eq!(retention.first_base(Granularity::Minute), 19_910 * 24 * 60);
+        assert_eq!(retention.first_named_day(), 19_910);
+        let copies_last = Retention { copies_from_ms: 19_000 * DAY_MS + 1, ..retention };
+        assert_eq!(copies_last.first_named_day(), 19_000);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::intake::Batch;
 use crate::operators::context::{Start, Windows};
 use crate::read::{Reader, SetAside, Shared, Streams};
 use crate::store::{BindingSink, EpochBinding};
-use crate::worker::{self, Share};
+use crate::worker::{self, Host as _, Share};
 
 use super::sequencer::{Sealed, Sequencer};
 use super::settings::{Kept, Settings};
@@ -167,6 +167,7 @@ impl Engine {
         let Sealed { binding, facts } = sealed;
         let (epoch, bound) = (binding.epoch, binding.bound);
         self.wait_for(epoch.saturating_sub(self.epochs_in_flight))?;
+        self.shared.dictionary.forget(&self.shared.timeline.leave().retention);
         self.shared.timeline.bind(binding);
         for (sender, facts) in self.shares.iter().zip(deal(facts, self.shares.len())) {
             let sent = sender.send(Share { epoch, bound, facts });

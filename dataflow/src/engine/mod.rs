@@ -3,6 +3,7 @@
 mod binding;
 mod dictionary;
 mod driver;
+mod followers;
 mod origin;
 mod sequencer;
 mod set_aside;
@@ -13,7 +14,7 @@ pub use driver::Engine;
 pub use origin::Origin;
 pub use settings::{History, Kept, Settings};
 
-pub(crate) use dictionary::Dictionary;
+pub(crate) use dictionary::{Dictionary, Named, NamesHeld};
 pub(crate) use set_aside::SetAsideList;
 
 use thiserror::Error;

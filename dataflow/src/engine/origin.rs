@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::cause::Cause;
 use crate::domain::ledger::Totals;
 use crate::domain::rules::Rules;
 use crate::domain::watermark::Watermark;
@@ -27,6 +28,8 @@ pub struct Origin {
     pub(crate) event_ms_max: i64,
     /// The conservation ledger.
     pub(crate) totals: Totals,
+    /// All corrections up to it, by cause.
+    pub(crate) corrections: BTreeMap<Cause, u64>,
     /// What the workers remembered, as many as there were.
     pub(crate) states: Vec<State>,
     /// The names of the ads.
@@ -45,6 +48,7 @@ impl Origin {
             positions: BTreeMap::new(),
             event_ms_max: 0,
             totals: Totals::default(),
+            corrections: BTreeMap::new(),
             states: Vec::new(),
             dictionary: Dictionary::new(),
             set_aside,

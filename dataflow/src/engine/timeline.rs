@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::Instant;
 
+use crate::domain::cause::Cause;
 use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
@@ -21,6 +22,7 @@ use crate::read::{ReadError, Readable, SetAside};
 use crate::worker::Host;
 
 use super::binding::Binding;
+use super::followers::Followers;
 use super::origin::Origin;
 use super::sequencer::parked;
 use super::set_aside::SetAsideList;
@@ -38,6 +40,8 @@ pub(crate) struct Complete {
     pub(crate) event_ms_max: i64,
     /// The conservation ledger after it.
     pub(crate) totals: Totals,
+    /// All corrections up to it, by cause.
+    pub(crate) corrections: BTreeMap<Cause, u64>,
     /// What it brought, a worker each.
     pub(crate) deltas: Vec<Delta>,
     bytes: usize,
@@ -53,6 +57,7 @@ impl Complete {
             positions: origin.positions.clone(),
             event_ms_max: origin.event_ms_max,
             totals: origin.totals.clone(),
+            corrections: origin.corrections.clone(),
             deltas: Vec::new(),
             bytes: 0,
             completed: Instant::now(),
@@ -100,6 +105,7 @@ struct Inner {
     latest: Vec<Arc<State>>,
     epochs: VecDeque<Arc<Complete>>,
     bytes: usize,
+    followers: Followers,
     /// How often chunks have been written to files that may be held in their place.
     written: u64,
     set_aside: SetAsideList,
@@ -125,6 +131,7 @@ impl Timeline {
             latest: states,
             epochs: VecDeque::from([Arc::new(epoch)]),
             bytes: 0,
+            followers: Followers::default(),
             written: 0,
             set_aside,
             lost: false,
@@ -224,6 +231,27 @@ impl Timeline {
         state.epochs.get(before).map(|epoch| epoch.epoch)
     }
 
+    /// The followers, who keep the epochs that they have not done with.
+    pub(crate) fn followers<T>(&self, change: impl FnOnce(&mut Followers) -> T) -> T {
+        let mut state = self.lock();
+        let changed = change(&mut state.followers);
+        let forgotten = state.forget();
+        drop(state);
+        // What nobody else holds is freed outside of the lock.
+        drop(forgotten);
+        changed
+    }
+
+    /// How many complete epochs the slowest follower has not done with, and whether they take more memory than the history may.
+    pub(crate) fn held_back(&self) -> (u64, bool) {
+        let state = self.lock();
+        let Some(next) = state.followers.slowest() else { return (0, false) };
+        let Readable { since, upper } = state.readable();
+        // The newest epoch stays anyway, however large it is.
+        let is_large = next <= since && next + 1 < upper && state.history.bytes < state.bytes;
+        (upper.saturating_sub(next), is_large)
+    }
+
     /// Says that chunks have been written to files that may be held in their place.
     pub(crate) fn settle(&self) {
         self.lock().written += 1;
@@ -291,6 +319,10 @@ impl Inner {
     fn push(&mut self, binding: Binding, parts: Vec<Part>) {
         let mut totals = self.epochs.back().map_or_else(Totals::default, |epoch| epoch.totals.clone());
         let late_verdicts = count(&mut totals, &binding, &parts);
+        let mut corrections = self.epochs.back().map_or_else(BTreeMap::new, |epoch| epoch.corrections.clone());
+        for (cause, added) in parts.iter().flat_map(|part| &part.tally.corrections) {
+            *corrections.entry(*cause).or_default() += added;
+        }
         totals.assert_conserved(binding.epoch);
         let Binding { epoch, bound, positions, event_ms_max, mut set_aside, mut verdicts, .. } = binding;
         set_aside.extend(late_verdicts.into_iter().map(|position| {
@@ -303,20 +335,29 @@ impl Inner {
         let bytes = deltas.iter().map(Delta::byte_len).sum();
         self.bytes += bytes;
         let completed = Instant::now();
-        let complete =
-            Complete { epoch, bound: Some(bound), positions, event_ms_max, totals, deltas, bytes, completed };
+        let complete = Complete {
+            epoch,
+            bound: Some(bound),
+            positions,
+            event_ms_max,
+            totals,
+            corrections,
+            deltas,
+            bytes,
+            completed,
+        };
         self.epochs.push_back(Arc::new(complete));
     }
 
-    /// Takes out the epochs that have left the history, but never the newest.
+    /// Takes out the epochs that have left the history, but never the newest, and none that a follower needs.
     fn forget(&mut self) -> Vec<Arc<Complete>> {
         let mut forgotten = Vec::new();
         while self.epochs.len() > 1 {
             let oldest = &self.epochs[0];
-            let keep = self.epochs.len() as u64 <= self.history.epochs
+            let is_recent = self.epochs.len() as u64 <= self.history.epochs
                 && oldest.completed.elapsed() <= self.history.age
                 && self.bytes <= self.history.bytes;
-            if keep {
+            if is_recent || self.followers.need(oldest.epoch) {
                 break;
             }
             self.bytes -= oldest.bytes;
@@ -339,6 +380,7 @@ fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::d
     let mut late_verdicts = Vec::new();
     for Part { tally, .. } in parts {
         totals.received = add(totals.received, tally.received);
+        totals.gross_clicks = add(totals.gross_clicks, tally.gross_clicks);
         totals.conflicting_copies = add(totals.conflicting_copies, tally.conflicting_copies);
         totals.verdicts += tally.verdicts;
         late_verdicts.extend_from_slice(&tally.parked);

@@ -6,9 +6,9 @@ use crate::domain::metrics::Metrics;
 use crate::domain::window::{Granularity, WindowState};
 use crate::trace::Record as _;
 
-use super::context::Bound;
+use super::context::{Bound, Windows};
 use super::records::{CorrectionRecord, RowUpdate, UniqueUpdate, WindowCode};
-use super::view::View;
+use super::view::{OfAd, View};
 
 /// The corrections of an epoch. `rows` and `overlaps` are its changes, sorted and folded; `before` is the state before it.
 pub(crate) fn corrections(
@@ -20,16 +20,17 @@ pub(crate) fn corrections(
 ) -> Vec<CorrectionRecord> {
     let mut corrections = Vec::new();
     let Some(watermark_ms) = bound.watermark_before.watermark_ms() else { return corrections };
+    let base = before.windows.base;
+    // The first base window is the earliest to close, and it closes before any that holds it.
+    let has_closed = |of_ad: &&[RowUpdate]| is_closed(base, of_ad[0].window, watermark_ms);
+    let ads: Vec<&[RowUpdate]> = rows.chunk_by(|a, b| a.key() == b.key()).filter(has_closed).collect();
+    let keys: Vec<Fingerprint> = ads.iter().map(|of_ad| of_ad[0].key()).collect();
+    let mut known = before.of_ads(&keys);
     let mut overlaps = overlaps;
-    for of_ad in rows.chunk_by(|a, b| a.key() == b.key()) {
-        // The first base window is the earliest to close, and it closes before any that holds it.
-        if !is_closed(before.windows.base, of_ad[0].window, watermark_ms) {
-            continue;
-        }
-        let ad = of_ad[0].key();
-        overlaps = &overlaps[overlaps.partition_point(|overlap| overlap.key() < ad)..];
-        let of_ad = Changes { rows: of_ad, overlaps, watermark_ms, base: before.windows.base };
-        of_ad.correct(epoch, bound, ad, before, &mut corrections);
+    for ((number, ad), of_ad) in (0..).zip(&keys).zip(ads) {
+        overlaps = &overlaps[overlaps.partition_point(|overlap| overlap.key() < *ad)..];
+        let changes = Changes { rows: of_ad, overlaps, watermark_ms, windows: before.windows };
+        changes.correct(epoch, bound, *ad, known.of_ad(number), &mut corrections);
     }
     corrections
 }
@@ -44,7 +45,7 @@ struct Changes<'a> {
     /// Those of the ad, and then those of later ones.
     overlaps: &'a [UniqueUpdate],
     watermark_ms: i64,
-    base: Granularity,
+    windows: Windows,
 }
 
 /// The net change of one closed window.
@@ -60,11 +61,10 @@ impl Changes<'_> {
         epoch: u64,
         bound: &Bound,
         ad: Fingerprint,
-        before: &View,
+        known: &OfAd<'_>,
         corrections: &mut Vec<CorrectionRecord>,
     ) {
-        let known = before.of_ad(ad);
-        for granularity in before.windows.all() {
+        for granularity in self.windows.all() {
             for change in self.of_closed(granularity, ad) {
                 let window = WindowCode::new(granularity, change.window);
                 let old = known.newest(granularity, change.window);
@@ -77,7 +77,7 @@ impl Changes<'_> {
                 );
                 let revision = known.last_correction(window, epoch).map_or(0, |last| last.revision) + 1;
                 let state = WindowState::of(granularity, granularity.start_ms(change.window), bound.watermark_after);
-                let correction = CorrectionRecord::new(ad, window, epoch, old, new);
+                let correction = CorrectionRecord::new(ad, window, epoch, old, change.metrics);
                 corrections.push(correction.with(revision, change.causes, state, bound.wall_ms));
             }
         }
@@ -86,7 +86,7 @@ impl Changes<'_> {
     /// The net changes of the closed windows of one size, by window.
     fn of_closed(&self, granularity: Granularity, ad: Fingerprint) -> Vec<Change> {
         let mut changes: Vec<Change> = Vec::new();
-        let per = self.base.per(granularity);
+        let per = self.windows.base.per(granularity);
         for row in self.rows {
             let window = row.window / per;
             if !is_closed(granularity, window, self.watermark_ms) {

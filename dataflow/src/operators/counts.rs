@@ -18,7 +18,7 @@ use super::context::{Bound, Context, Leave, Start, State, Upstream, Windows};
 use super::correct::corrections;
 use super::inbox::Inbox;
 use super::packet::{Packet, by_hash_range};
-use super::records::{CorrectionRecord, CountRecord, OverlapRecord, RowUpdate, UniqueUpdate};
+use super::records::{CorrectionRecord, CountRecord, OverlapRecord, PackedMetrics, RowUpdate, UniqueUpdate};
 use super::tally::Tally;
 use super::view::View;
 
@@ -69,8 +69,8 @@ impl Counts {
         }
     }
 
-    /// Takes in the changes of an epoch, each piece sorted and folded, and returns what they come to, with the number of copies
-    /// they add. `leave` says what need not be kept apart.
+    /// Takes in the changes of an epoch, each piece sorted and folded, returns what they come to, and tallies it. `leave` says what
+    /// need not be kept apart.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
@@ -78,23 +78,30 @@ impl Counts {
         users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
         leave: &Leave,
-    ) -> (Delta, i64) {
+        tally: &mut Tally,
+    ) -> Delta {
         let mut rows = merge_sorted(rows);
         let overlaps = add_users(&mut rows, merge_sorted(users), self.windows.base);
         let corrected = corrections(epoch, bound, &rows, &overlaps, &self.view());
-        let changed = rows.iter().filter(|row| !row.metrics.is_zero());
-        let count = |row: &RowUpdate| CountRecord::new(row.key(), row.window, epoch, row.metrics);
+        for correction in &corrected {
+            *tally.corrections.entry(correction.causes().cause()).or_default() += 1;
+        }
+        let pieces = rows.iter().map(|row| CountRecord::pieces(&row.metrics)).sum();
+        let count = |row: &RowUpdate| CountRecord::split(row.key(), row.window, epoch, row.metrics);
         let overlap = |update: &UniqueUpdate| OverlapRecord::new(update, epoch);
         let delta = Delta {
-            base: Run::from_sorted(rows.len(), changed.map(count)),
+            base: Run::from_sorted(pieces, rows.iter().flat_map(count)),
             overlaps: Run::from_sorted(overlaps.len(), overlaps.iter().map(overlap)),
             corrections: sorted_corrections(corrected),
         };
-        let received = rows.iter().map(|row| row.metrics.widen().received).sum();
-        let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps) } else { None };
+        for metrics in rows.iter().map(|row| row.metrics.widen()) {
+            tally.received += metrics.received;
+            tally.gross_clicks += metrics.gross_clicks;
+        }
+        let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps, pieces) } else { None };
         self.follow(leave);
         self.insert(&delta, days);
-        (delta, received)
+        delta
     }
 
     /// The state, as runs that nobody changes.
@@ -145,28 +152,40 @@ fn add_users(rows: &mut [RowUpdate], users: Vec<UniqueUpdate>, base: Granularity
         let window = update.window.window();
         let row = rows.find(|row| row.window == window && row.key() == update.key());
         let row = row.expect("users of a row change only where its clicks do");
-        row.metrics.add_users(i32::try_from(update.users).expect("one epoch changes a row by less than 2^31"));
+        row.metrics.add_users(users_of(&update));
     }
     overlaps
 }
 
-/// The changes of days: sums over their base windows, less the overlaps.
-fn days(epoch: u64, base: Granularity, rows: &[RowUpdate], overlaps: &[UniqueUpdate]) -> Option<Run<CountRecord>> {
+fn users_of(update: &UniqueUpdate) -> i32 {
+    i32::try_from(update.users).expect("one epoch changes a row by less than 2^31")
+}
+
+/// The changes of days: sums over their base windows, which come to `pieces` records, less the overlaps.
+fn days(
+    epoch: u64,
+    base: Granularity,
+    rows: &[RowUpdate],
+    overlaps: &[UniqueUpdate],
+    pieces: usize,
+) -> Option<Run<CountRecord>> {
     let per = base.per(Granularity::Day);
     let mut of_days = overlaps.iter().filter(|update| update.window.granularity() == Granularity::Day).peekable();
     let same_day = |a: &RowUpdate, b: &RowUpdate| a.window / per == b.window / per && a.key() == b.key();
-    let summed = rows.chunk_by(same_day).filter_map(|of_day| {
+    let summed = rows.chunk_by(same_day).flat_map(|of_day| {
         let (ad, day) = (of_day[0].key(), of_day[0].window / per);
         let mut sum = of_day[0].metrics;
         for row in &of_day[1..] {
             assert!(sum.fold(&row.metrics), "one epoch changes a row by less than 2^31");
         }
         if let Some(overlap) = of_days.next_if(|overlap| overlap.key() == ad && overlap.window.window() == day) {
-            sum.add_users(i32::try_from(-overlap.users).expect("one epoch changes a row by less than 2^31"));
+            sum.add_users(-users_of(overlap));
         }
-        (!sum.is_zero()).then(|| CountRecord::new(ad, day, epoch, sum))
+        CountRecord::split(ad, day, epoch, sum)
     });
-    let days = Run::from_sorted(rows.len(), summed);
+    // A sum takes no more records than what it is a sum of.
+    let of_overlaps = |overlap: &UniqueUpdate| CountRecord::pieces(&PackedMetrics::of_users(users_of(overlap)));
+    let days = Run::from_sorted(pieces + overlaps.iter().map(of_overlaps).sum::<usize>(), summed);
     assert!(of_days.next().is_none(), "the users of a day changed and none of its rows did");
     days
 }
@@ -197,11 +216,10 @@ pub(crate) fn counts<'s>(
             while next < upper {
                 let bound = context.bindings.borrow_mut().remove(&next);
                 let bound = bound.expect("an epoch is bound before its records are released");
-                let (delta, received) =
-                    counts.apply(next, rows.remove(next), users.remove(next), &bound, &context.leave.get());
                 let Upstream { mut tally, ledger, visits } =
                     context.upstream.borrow_mut().remove(&next).unwrap_or_default();
-                tally.received = received;
+                let (rows, users, leave) = (rows.remove(next), users.remove(next), context.leave.get());
+                let delta = counts.apply(next, rows, users, &bound, &leave, &mut tally);
                 ledger.into_iter().for_each(|ledger| state.ledger = ledger);
                 visits.into_iter().for_each(|visits| state.visits = visits);
                 state.view = counts.view();

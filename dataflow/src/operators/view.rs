@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::domain::window::Granularity;
-use crate::trace::{Record, Run};
+use crate::trace::{Record, Run, sweep};
 
 use super::context::Windows;
 use super::records::{CorrectionRecord, CountRecord, OverlapRecord, WindowCode};
@@ -43,6 +43,64 @@ impl View {
             days: slices(&self.days, ad),
             corrections: slices(&self.corrections, ad),
         }
+    }
+
+    /// What is known of some ads, sorted and distinct: one pass over an arrangement, whatever is asked of each ad then.
+    pub(crate) fn of_ads(&self, ads: &[Fingerprint]) -> OfAds<'_> {
+        OfAds {
+            base: Found::new(ads, &self.base),
+            overlaps: Found::new(ads, &self.overlaps),
+            days: Found::new(ads, &self.days),
+            corrections: Found::new(ads, &self.corrections),
+            of_ad: OfAd {
+                windows: self.windows,
+                base: Vec::new(),
+                overlaps: Vec::new(),
+                days: Vec::new(),
+                corrections: Vec::new(),
+            },
+        }
+    }
+}
+
+/// What is known of some ads, an ad after the other.
+pub(crate) struct OfAds<'a> {
+    base: Found<'a, CountRecord>,
+    overlaps: Found<'a, OverlapRecord>,
+    days: Found<'a, CountRecord>,
+    corrections: Found<'a, CorrectionRecord>,
+    of_ad: OfAd<'a>,
+}
+
+impl<'a> OfAds<'a> {
+    /// What is known of the ad with this number. Numbers ascend from call to call.
+    pub(crate) fn of_ad(&mut self, number: u32) -> &OfAd<'a> {
+        self.base.take(number, &mut self.of_ad.base);
+        self.overlaps.take(number, &mut self.of_ad.overlaps);
+        self.days.take(number, &mut self.of_ad.days);
+        self.corrections.take(number, &mut self.of_ad.corrections);
+        &self.of_ad
+    }
+}
+
+/// What one arrangement holds of some ads, by the number of the ad.
+struct Found<'a, R> {
+    slices: Vec<(u32, &'a [R])>,
+    next: usize,
+}
+
+impl<'a, R: Record> Found<'a, R> {
+    fn new(ads: &[Fingerprint], runs: &'a [Run<R>]) -> Self {
+        Found { slices: sweep::look_up(ads, runs), next: 0 }
+    }
+
+    fn take(&mut self, number: u32, slices: &mut Vec<&'a [R]>) {
+        let rest = &self.slices[self.next..];
+        let before = rest.iter().take_while(|(other, _)| *other < number).count();
+        let of_ad = rest[before..].iter().take_while(|(other, _)| *other == number);
+        slices.clear();
+        slices.extend(of_ad.map(|(_, slice)| *slice));
+        self.next += before + slices.len();
     }
 }
 
@@ -123,8 +181,8 @@ fn between<R, W: Ord>(records: &[R], window: impl Fn(&R) -> W, range: Range<W>) 
 fn sum_into(rows: &mut Vec<(u32, Metrics)>, slices: &[&[CountRecord]], range: Range<u32>, as_of: u64, per: u32) {
     for records in slices {
         let inside = between(records, |record| record.window, range.clone());
-        let visible = inside.iter().filter(|record| record.epoch <= as_of);
-        rows.extend(visible.map(|record| (record.window / per, record.metrics.widen())));
+        let visible = inside.iter().filter(|record| record.epoch() <= as_of);
+        rows.extend(visible.map(|record| (record.window / per, record.metrics())));
     }
 }
 

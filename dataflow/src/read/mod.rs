@@ -13,7 +13,7 @@ mod top;
 
 pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};
 pub use digest::Digest;
-pub use reader::Reader;
+pub use reader::{Follower, Reader};
 pub use rows::Ad;
 pub use sizes::ArrangementSize;
 pub use snapshot::Snapshot;

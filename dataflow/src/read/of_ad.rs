@@ -85,10 +85,10 @@ impl RowReader {
     fn sum_records(&mut self, runs: &[Run<CountRecord>], ad: Fingerprint, range: Range<u32>, as_of: u64, per: u32) {
         for records in runs.iter().flat_map(|run| run.find(ad)) {
             for record in between(records, |record| record.window, range.clone()) {
-                if record.epoch > as_of {
+                if record.epoch() > as_of {
                     continue;
                 }
-                let (window, metrics) = (record.window / per, record.metrics.widen());
+                let (window, metrics) = (record.window / per, record.metrics());
                 match self.rows.last_mut() {
                     Some(row) if row.window == window => row.metrics += metrics,
                     _ => self.rows.push(AdRow::new(window, metrics)),

@@ -5,14 +5,15 @@ use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
 use crate::domain::cause::Cause;
-use crate::domain::fingerprint::{Fingerprint, HashKey};
+use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
 use crate::engine::timeline::{Held, Timeline};
-use crate::engine::{Dictionary, StreamName};
+use crate::engine::{Dictionary, Named, StreamName};
 use crate::operators::context::Windows;
+use crate::operators::records::CorrectionRecord;
 
-use super::answer::{Correction, Row, SetAside};
-use super::rows::correction;
+use super::answer::{Correction, SetAside};
+use super::rows::corrections_of;
 use super::{ReadError, Readable, Snapshot};
 
 /// What the engine and its readers share.
@@ -88,46 +89,48 @@ impl Reader {
     /// # Errors
     /// [`ReadError::AsOfTooOld`] and [`ReadError::AsOfTooNew`].
     pub fn snapshot(&self, as_of: Option<u64>) -> Result<Snapshot, ReadError> {
-        Ok(Snapshot::new(Arc::clone(&self.shared), self.shared.timeline.hold(as_of)?))
+        let names = self.shared.dictionary.hold();
+        Ok(Snapshot::new(Arc::clone(&self.shared), names, self.shared.timeline.hold(as_of)?))
     }
 
     /// Corrections of complete epochs in `[from_epoch, to_epoch)`, by epoch, then (ad id, granularity, window). They are kept as
     /// long as their rows, whatever `since` is.
     pub fn corrections(&self, from_epoch: u64, to_epoch: u64) -> Vec<Correction> {
+        let _names = self.shared.dictionary.hold();
         let Ok(held) = self.shared.timeline.hold(None) else { return Vec::new() };
         let to_epoch = to_epoch.min(held.readable.upper);
         // What the history still has by epoch need not be searched for among all corrections.
         let recent = self.shared.timeline.readable_in(from_epoch..to_epoch);
         let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.epoch);
-        let mut corrections: Vec<Correction> = Vec::new();
+        let retention = held.retention(&self.shared.rules);
+        let mut records: Vec<&CorrectionRecord> = Vec::new();
         if from_epoch < by_epoch_from {
             let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
-            let older =
-                runs.flat_map(|run| run.iter()).filter(|record| (from_epoch..by_epoch_from).contains(&record.epoch));
-            corrections.extend(older.map(|record| correction(&self.shared, record)));
+            let older = runs.flat_map(|run| run.iter());
+            records.extend(older.filter(|record| (from_epoch..by_epoch_from).contains(&record.epoch)));
         }
         let deltas = recent.iter().flat_map(|epoch| &epoch.deltas).filter_map(|delta| delta.corrections.as_ref());
-        corrections.extend(deltas.flat_map(|run| run.iter()).map(|record| correction(&self.shared, record)));
-        let retention = held.retention(&self.shared.rules);
-        corrections.retain(|correction| {
-            let Row { granularity, window_start_ms, .. } = correction.after;
-            retention.first_row(granularity) <= granularity.window_of(window_start_ms)
-        });
-        corrections.sort_by(|a, b| a.order().cmp(&b.order()));
-        corrections
+        records.extend(deltas.flat_map(|run| run.iter()));
+        corrections_of(&self.shared, records, &retention)
     }
 
-    /// How many corrections complete epochs have of each cause. Far less work than the corrections themselves.
+    /// Follows the epochs from `next` on: none of them leaves the history before the follower has done with it.
+    pub fn follow(&self, next: u64) -> Follower {
+        let number = self.shared.timeline.followers(|followers| followers.add(next));
+        Follower { shared: Arc::clone(&self.shared), number }
+    }
+
+    /// Whether somebody who follows is more than `epochs_max` complete epochs behind, or what the history holds for it takes more
+    /// memory than the history may: then no more should be fed.
+    pub fn is_held_back(&self, epochs_max: u64) -> bool {
+        let (epochs, is_large) = self.shared.timeline.held_back();
+        epochs_max < epochs || is_large
+    }
+
+    /// How many corrections there have been of each cause up to the newest complete epoch, those of rows that are rows no more
+    /// included.
     pub fn corrections_by_cause(&self) -> BTreeMap<Cause, u64> {
-        let mut by_cause = BTreeMap::new();
-        if let Ok(held) = self.shared.timeline.hold(None) {
-            let runs = held.workers.iter().flat_map(|worker| &worker.view.corrections);
-            // What workers publish may be ahead of the newest complete epoch.
-            for record in runs.flat_map(|run| run.iter()).filter(|record| record.epoch < held.readable.upper) {
-                *by_cause.entry(record.causes().cause()).or_default() += 1;
-            }
-        }
-        by_cause
+        self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.corrections.clone())
     }
 
     /// Records set aside, oldest first: the first 1,000 of a reason are kept. `parked` chooses between parked and
@@ -156,8 +159,8 @@ impl Reader {
         self.shared.timeline.settle();
     }
 
-    /// The names that were added since the last call.
-    pub(crate) fn take_new_names(&self) -> Vec<(Fingerprint, Arc<str>)> {
+    /// The ads that were named, new or again, since the last call.
+    pub(crate) fn take_new_names(&self) -> Vec<Named> {
         self.shared.dictionary.take_new()
     }
 
@@ -174,5 +177,24 @@ impl Reader {
     /// The names of the streams, by number: those of every epoch that could be read before the call are among them.
     pub fn streams(&self) -> Arc<[StreamName]> {
         self.shared.streams.all()
+    }
+}
+
+/// Somebody who follows the epochs, in order. Dropped, it holds nothing back any more.
+pub struct Follower {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Follower {
+    /// It has done with every epoch below `next`, which never goes back.
+    pub fn advance(&self, next: u64) {
+        self.shared.timeline.followers(|followers| followers.advance(self.number, next));
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.shared.timeline.followers(|followers| followers.remove(self.number));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
+use crate::domain::retention::Retention;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
@@ -68,6 +69,30 @@ impl Snapshot {
         self.for_each_row_of(&self.ads(), granularity, visit)
     }
 
+    /// The rows that are none any more at a later epoch, by (ad id bytes, window), a whole day of them at once: those of the days that
+    /// leave between this epoch and `later`. The smaller rows of such a day have ended to be rows in the course of the day after it.
+    ///
+    /// # Errors
+    /// [`ReadError::NotKept`].
+    pub fn for_each_row_leaving(
+        &self,
+        later: &Snapshot,
+        granularity: Granularity,
+        mut visit: impl FnMut(&Row),
+    ) -> Result<(), ReadError> {
+        self.check_kept(granularity)?;
+        let per_day = granularity.per(Granularity::Day);
+        let first = |snapshot: &Snapshot| snapshot.retention().first_row(Granularity::Day).saturating_mul(per_day);
+        // What a day is made of is kept as long as the day is a row, so its smaller rows can be found here still.
+        let windows = first(self)..first(later);
+        if windows.is_empty() {
+            return Ok(());
+        }
+        let (mut reader, asked) = (RowReader::default(), Asked { granularity, windows, as_of: self.as_of() });
+        self.ads().iter().for_each(|ad| self.visit_rows(&mut reader, ad, &asked, &mut visit));
+        Ok(())
+    }
+
     /// Every ad that may have rows, by the bytes of its id: to be read in parts, by several threads.
     pub fn ads(&self) -> Vec<Ad> {
         let sorted = self.shared.dictionary.sorted().into_iter();
@@ -102,7 +127,7 @@ impl Snapshot {
         for (number, delta) in self.complete.deltas.iter().enumerate() {
             let per = self.shared.windows.base.per(granularity);
             let base = delta.base.iter().flat_map(|run| run.iter());
-            let rows = base.map(|record| (record.key(), record.window / per, record.metrics.widen()));
+            let rows = base.map(|record| (record.key(), record.window / per, record.metrics()));
             let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
             let of_size = overlaps.filter(|record| record.window.granularity() == granularity).map(|record| {
                 let users = Metrics { unique_users: -record.users, ..Metrics::default() };
@@ -122,6 +147,13 @@ impl Snapshot {
         }
         changes.sort_by(|a, b| place(a).cmp(&place(b)));
         Ok(changes)
+    }
+
+    /// The corrections of this epoch, by (ad id, granularity, window). Of the epoch that the engine went on from they are not known
+    /// here; [`Reader::corrections`](super::Reader::corrections) finds them.
+    pub fn corrections(&self) -> Vec<Correction> {
+        let runs = self.complete.deltas.iter().filter_map(|delta| delta.corrections.as_ref());
+        corrections_of(&self.shared, runs.flat_map(|run| run.iter()).collect(), &self.retention())
     }
 
     fn asked(&self, granularity: Granularity, windows: Range<u32>) -> Asked {
@@ -194,6 +226,19 @@ pub(super) fn row(
     let window_start_ms = granularity.start_ms(window);
     let state = WindowState::of(granularity, window_start_ms, watermark);
     Row { ad_id: Arc::clone(name), granularity, window_start_ms, metrics, state, revision }
+}
+
+/// The corrections that some records tell of, as far as their rows are kept, in the order in which corrections are listed.
+pub(super) fn corrections_of(
+    shared: &Shared,
+    mut records: Vec<&CorrectionRecord>,
+    retention: &Retention,
+) -> Vec<Correction> {
+    // What is no row any more may have no name any more.
+    records.retain(|record| record.window.is_row(retention));
+    let mut corrections: Vec<Correction> = records.into_iter().map(|record| correction(shared, record)).collect();
+    corrections.sort_by(|a, b| a.order().cmp(&b.order()));
+    corrections
 }
 
 /// The correction that a record tells of.

@@ -15,12 +15,14 @@ pub struct ArrangementSize {
     pub bytes: u64,
     /// The bytes of those that are in memory.
     pub resident_bytes: u64,
+    /// The bytes of chunks that are whole in memory: a checkpoint can take their place.
+    pub loose_bytes: u64,
     /// Its runs.
     pub runs: u64,
 }
 
 impl Snapshot {
-    /// The size of every arrangement.
+    /// The size of every arrangement, and of the ads' names.
     pub fn state_bytes(&self) -> Vec<ArrangementSize> {
         let states = || self.workers.iter();
         vec![
@@ -30,16 +32,18 @@ impl Snapshot {
             size("days", states().flat_map(|state| &state.view.days)),
             size("overlaps", states().flat_map(|state| &state.view.overlaps)),
             size("corrections", states().flat_map(|state| &state.view.corrections)),
+            self.shared.dictionary.size(),
         ]
     }
 }
 
 fn size<'a, R: Record>(name: &'static str, runs: impl Iterator<Item = &'a Run<R>>) -> ArrangementSize {
-    let mut size = ArrangementSize { name, records: 0, bytes: 0, resident_bytes: 0, runs: 0 };
+    let mut size = ArrangementSize { name, records: 0, bytes: 0, resident_bytes: 0, loose_bytes: 0, runs: 0 };
     for run in runs {
         size.records += run.len() as u64;
         size.bytes += run.byte_len() as u64;
         size.resident_bytes += run.resident_bytes() as u64;
+        size.loose_bytes += run.loose_bytes() as u64;
         size.runs += 1;
     }
     size

@@ -7,6 +7,7 @@ use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
+use crate::engine::NamesHeld;
 use crate::engine::timeline::{Complete, Held};
 use crate::operators::context::State;
 use crate::operators::packet::owner;
@@ -21,12 +22,14 @@ pub struct Snapshot {
     pub(super) complete: Arc<Complete>,
     pub(super) workers: Vec<Arc<State>>,
     readable: Readable,
+    /// The names of its ads stay as long as it does.
+    _names: NamesHeld,
 }
 
 impl Snapshot {
-    pub(super) fn new(shared: Arc<Shared>, held: Held) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, names: NamesHeld, held: Held) -> Self {
         let Held { complete, workers, readable } = held;
-        Snapshot { shared, complete, workers, readable }
+        Snapshot { shared, complete, workers, readable, _names: names }
     }
 
     /// The epoch.

@@ -198,7 +198,7 @@ impl Question {
     }
 
     fn is_in(&self, row: &CountRecord) -> bool {
-        self.range.contains(&row.window) && row.epoch <= self.as_of
+        self.range.contains(&row.window) && row.epoch() <= self.as_of
     }
 
     fn is_of_larger(&self, overlap: &OverlapRecord) -> bool {
@@ -208,7 +208,7 @@ impl Question {
     /// The ads with the greatest values of a stretch, which has about `len` rows.
     fn best(&self, view: &View, hashes: Hashes, len: usize, limit: usize) -> Result<Best, ReadError> {
         let mut best = Best::new(limit);
-        let row = |row: &CountRecord| self.is_in(row).then(|| row.metrics.widen().get(self.metric));
+        let row = |row: &CountRecord| self.is_in(row).then(|| row.metrics().get(self.metric));
         let overlap = |overlap: &OverlapRecord| self.is_of_larger(overlap).then_some(-overlap.users);
         let rows = Summed::new(self.rows(view), hashes, row);
         let overlaps = Summed::new(self.overlaps(view), hashes, overlap);
@@ -221,7 +221,7 @@ impl Question {
     fn sum(&self, view: &View, ad: Fingerprint) -> Metrics {
         let rows = self.rows(view).iter().flat_map(|run| run.find(ad));
         let rows = rows.flat_map(|rows| between(rows, |row| row.window, self.range.clone()));
-        let mut sum = rows.filter(|row| self.is_in(row)).fold(Metrics::default(), |sum, row| sum + row.metrics.widen());
+        let mut sum = rows.filter(|row| self.is_in(row)).fold(Metrics::default(), |sum, row| sum + row.metrics());
         if !self.users_known {
             sum.unique_users = 0;
         } else if let Some(larger) = self.larger {

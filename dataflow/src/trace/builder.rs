@@ -22,16 +22,9 @@ impl<R: Record> RunBuilder<R> {
     }
 
     /// Appends records that are in order and do not sort before the last one.
-    pub(crate) fn push_all(&mut self, mut records: impl Iterator<Item = R>) {
-        let mut next = records.next();
-        while next.is_some() {
-            let (room, len) = self.writer().room();
-            while let (Some(place), Some(record)) = (room.get_mut(*len), next) {
-                *place = record;
-                *len += 1;
-                next = records.next();
-            }
-        }
+    pub(crate) fn push_all(&mut self, records: impl Iterator<Item = R>) {
+        // Told to go through itself, an iterator of iterators becomes a loop in a loop.
+        records.for_each(|record| self.writer().push(record));
     }
 
     /// Appends records that are in order and do not sort before the last one.

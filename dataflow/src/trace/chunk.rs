@@ -134,6 +134,14 @@ impl<R: Record> Chunk<R> {
         }
     }
 
+    /// The bytes that it holds in memory, where it is all in memory.
+    pub(crate) fn loose_bytes(&self) -> usize {
+        match &self.bytes {
+            Bytes::Owned(block) => block.bytes().len(),
+            Bytes::Mapped { .. } => 0,
+        }
+    }
+
     /// The chunk as a file holds it.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes()[..self.layout.bytes]
@@ -226,6 +234,14 @@ impl<R: Record> ChunkWriter<R> {
     pub(crate) fn room(&mut self) -> (&mut [R], &mut usize) {
         let end = RECORDS_AT + self.capacity * size_of::<R>();
         (bytemuck::cast_slice_mut(&mut self.block.bytes_mut()[RECORDS_AT..end]), &mut self.len)
+    }
+
+    /// Writes the next record.
+    #[inline]
+    pub(crate) fn push(&mut self, record: R) {
+        let (room, len) = self.room();
+        room[*len] = record;
+        *len += 1;
     }
 
     /// Completes the chunk: `None` where nothing was written.

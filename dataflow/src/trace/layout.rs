@@ -118,6 +118,14 @@ impl Header {
         }
     }
 
+    /// The schema, the records' bytes and their width, of a chunk of another layout of records; `None` where it is too short.
+    pub(crate) fn other_schema(bytes: &[u8]) -> Option<(u16, &[u8], usize)> {
+        let header: Header = bytemuck::pod_read_unaligned(bytes.get(..ALIGNMENT)?);
+        let width = header.record_bytes as usize;
+        let records = bytes[RECORDS_AT..].get(..(header.len as usize).checked_mul(width)?)?;
+        Some((header.schema, records, width))
+    }
+
     /// Reads and checks the header of bytes that should be a chunk of a kind of record.
     pub(crate) fn check<R: Record>(bytes: &[u8]) -> Result<Header, LayoutError> {
         let short = LayoutError::Length { actual: bytes.len(), expected: ALIGNMENT };

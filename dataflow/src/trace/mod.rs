@@ -22,7 +22,6 @@ pub(crate) mod sweep;
 mod tests;
 
 pub(crate) use block::ALIGNMENT;
-pub(crate) use chunk::Chunk;
 pub(crate) use record::{Horizon, Record};
 pub(crate) use run::Run;
 pub(crate) use spine::Spine;

@@ -20,6 +20,11 @@ pub(crate) trait Record: Pod + Send + Sync + 'static {
     /// Whether chunks carry a filter: where most keys that are asked for are not there.
     const FILTERED: bool = true;
 
+    /// What records of an earlier layout are now, in their order; `None` where there was no such layout. `records` are their bytes.
+    fn from_older(_schema: u16, _records: &[u8]) -> Option<Vec<Self>> {
+        None
+    }
+
     /// The fingerprint that the record is found by.
     fn key(&self) -> Fingerprint;
 

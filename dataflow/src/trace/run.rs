@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::domain::fingerprint::Fingerprint;
+use crate::store::{Mapped, Place};
 
 use super::builder::RunBuilder;
 use super::chunk::Chunk;
+use super::layout::{Header, LayoutError};
 use super::record::Record;
 
 /// Sorted records in chunks. Cloning shares them; nothing ever changes one.
@@ -31,6 +33,28 @@ impl<R: Record> Run<R> {
         assert!(skip < chunks.first()?.records().len(), "a run begins within its first chunk");
         let len = chunks.iter().map(|chunk| chunk.records().len()).sum::<usize>() - skip;
         Some(Run { chunks, skip, len })
+    }
+
+    /// The run of chunks in files, but for the first `skip` records of the first: mapped, or where an earlier version wrote them
+    /// in another layout, made anew in memory. `None` where there are no chunks.
+    ///
+    /// # Errors
+    /// Where one is no chunk of this kind of record: which, and why.
+    pub(crate) fn load(chunks: &[(Arc<dyn Mapped>, Place)], skip: usize) -> Result<Option<Self>, (Place, LayoutError)> {
+        let mut loaded = Vec::with_capacity(chunks.len());
+        let mut skip_left = skip;
+        for (number, (file, place)) in chunks.iter().enumerate() {
+            match Chunk::mapped(Arc::clone(file), *place) {
+                Ok(chunk) => loaded.push(Arc::new(chunk)),
+                Err(cause @ LayoutError::Schema(..)) => {
+                    let skipped = if number == 0 { std::mem::take(&mut skip_left) } else { 0 };
+                    let anew = older_records(&**file, *place, skipped).ok_or((*place, cause))?;
+                    loaded.extend(Run::from_slice(&anew).into_iter().flat_map(|run| run.chunks.to_vec()));
+                }
+                Err(cause) => return Err((*place, cause)),
+            }
+        }
+        Ok(Run::from_chunks(loaded, skip_left))
     }
 
     /// The run of at most `len` records that are sorted by [`Record::order`]; `None` where there are none.
@@ -82,6 +106,11 @@ impl<R: Record> Run<R> {
         self.chunks.iter().map(|chunk| chunk.resident_bytes()).sum()
     }
 
+    /// The bytes of its chunks that are whole in memory.
+    pub(crate) fn loose_bytes(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.loose_bytes()).sum()
+    }
+
     /// Every record, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &R> {
         self.slices().flatten()
@@ -114,4 +143,11 @@ impl<R: Record> Run<R> {
         }
         Run::from_chunks(chunks, 0)
     }
+}
+
+/// The records of a chunk of an earlier layout, but for the first `skip`; `None` where it is none.
+fn older_records<R: Record>(file: &dyn Mapped, place: Place, skip: usize) -> Option<Vec<R>> {
+    let bytes = file.bytes().get(place.at as usize..(place.at + place.bytes) as usize)?;
+    let (schema, records, width) = Header::other_schema(bytes)?;
+    R::from_older(schema, records.get(skip * width..)?)
 }

@@ -2,11 +2,14 @@
 
 use std::collections::VecDeque;
 
+use super::prefetch::prefetch;
 use super::record::Record;
 use super::scale::Scale;
 
 /// Records a bucket, on average: few enough that a bucket sorts in registers.
 const BUCKET_RECORDS: usize = 4;
+/// How many records ahead of the one that is written the place of one is fetched.
+const AHEAD_RECORDS: usize = 16;
 /// Fewer records than this are sorted by comparison.
 const BUCKETED_MIN: usize = 64;
 
@@ -73,10 +76,16 @@ impl<R: Record> Sorter<R> {
     }
 
     fn scatter(&mut self, pieces: &[Vec<R>], scale: Scale, sorted: &mut [R]) {
-        for record in pieces.iter().flatten() {
-            let next = &mut self.starts[scale.slot(record.key().hash)];
-            sorted[*next as usize] = *record;
-            *next += 1;
+        for piece in pieces {
+            for (number, record) in piece.iter().enumerate() {
+                // Where a later record will be written is known well enough by now.
+                if let Some(later) = piece.get(number + AHEAD_RECORDS) {
+                    prefetch(&sorted[self.starts[scale.slot(later.key().hash)] as usize]);
+                }
+                let next = &mut self.starts[scale.slot(record.key().hash)];
+                sorted[*next as usize] = *record;
+                *next += 1;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Looking up a whole sorted batch of keys in a run at once.
 //!
 //! Keys and records are in the same order, so the sweep goes forward through both. It asks the filters a block of keys ahead,
-//! and only what passes costs a look at records.
+//! and only what passes costs a look at records. Where there are no filters, every key costs one, fetched a block ahead as well.
 
 use std::ops::Range;
 
@@ -38,14 +38,9 @@ impl Groups {
         self.starts.push(sorted.len() as u32);
     }
 
-    /// What some runs hold of the keys: the number of the key and a slice of its records, by number.
+    /// What some runs hold of the keys.
     pub(crate) fn look_up<'r, R: Record>(&self, runs: &'r [Run<R>]) -> Vec<(u32, &'r [R])> {
-        let mut known = Vec::new();
-        for run in runs {
-            sweep(run, &self.keys, |number, records| known.push((number as u32, records)));
-        }
-        known.sort_by_key(|(number, _)| *number);
-        known
+        look_up(&self.keys, runs)
     }
 
     /// Where the records of each key lie, by number.
@@ -54,10 +49,19 @@ impl Groups {
     }
 }
 
+/// What some runs hold of sorted and distinct keys: the number of the key and a slice of its records, by number.
+pub(crate) fn look_up<'r, R: Record>(keys: &[Fingerprint], runs: &'r [Run<R>]) -> Vec<(u32, &'r [R])> {
+    let mut known = Vec::new();
+    for run in runs {
+        sweep(run, keys, |number, records| known.push((number as u32, records)));
+    }
+    known.sort_by_key(|(number, _)| *number);
+    known
+}
+
 /// Calls `found(index of the key, its records)` for every key that the run holds, in order; more than once for a key whose
 /// records span chunks. `keys` are sorted and distinct.
 pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
-    const { assert!(R::FILTERED, "a sweep asks the filters") };
     let mut from = 0;
     for (chunk, skip) in run.parts() {
         let (low, high) = chunk.hashes();
@@ -84,19 +88,28 @@ fn sweep_chunk<'r, R: Record>(
     for (block, keys) in keys.chunks(BLOCK_KEYS).enumerate() {
         for (slot, key) in slots.iter_mut().zip(keys) {
             *slot = chunk.slot(key.hash);
-            prefetch(&filter[*slot]);
+            if R::FILTERED {
+                prefetch(&filter[*slot]);
+            } else {
+                prefetch(&directory[*slot]);
+            }
         }
         let mut passed = [0_u8; BLOCK_KEYS];
         let mut passed_len = 0;
         for (index, key) in keys.iter().enumerate() {
             let mask = filter_mask(*key);
             passed[passed_len] = index as u8;
-            passed_len += (filter[slots[index]] & mask == mask) as usize;
+            passed_len += (!R::FILTERED || filter[slots[index]] & mask == mask) as usize;
         }
-        for index in &passed[..passed_len] {
-            prefetch(&directory[slots[*index as usize]]);
+        let passed = &passed[..passed_len];
+        if R::FILTERED {
+            passed.iter().for_each(|index| prefetch(&directory[slots[*index as usize]]));
+        } else {
+            let records = chunk.records();
+            let first = |index: &u8| directory[slots[*index as usize]] as usize;
+            passed.iter().filter_map(|index| records.get(first(index))).for_each(prefetch);
         }
-        for index in &passed[..passed_len] {
+        for index in passed {
             let index = *index as usize;
             let records = chunk.find_in_slot(slots[index], keys[index], skip);
             if !records.is_empty() {

@@ -11,6 +11,7 @@ mod kafka;
 mod kafka_source;
 mod logging;
 mod progress;
+mod quarantine;
 mod query;
 mod rebuild;
 mod replay;
@@ -64,6 +65,9 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Make everything anew from a data directory's log, by the settings that are given
     Rebuild(rebuild::RebuildArgs),
+    /// List the records that could not be counted, and send them again
+    #[command(subcommand)]
+    Quarantine(quarantine::QuarantineCommand),
     /// Fill topics of Kafka from files, and look at those that would be read and written
     #[cfg(feature = "kafka")]
     #[command(subcommand)]
@@ -116,6 +120,7 @@ fn run(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Checkpoint(command) => checkpoint::run(global, &command),
         Command::Verify(args) => verify::run(global, &args),
         Command::Rebuild(args) => rebuild::run(global, &args),
+        Command::Quarantine(command) => quarantine::run(global, &command),
         #[cfg(feature = "kafka")]
         Command::Kafka(command) => kafka::run(global, &command),
         Command::Config(command) => config::run(global, &command),

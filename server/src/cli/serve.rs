@@ -17,7 +17,7 @@ use super::settings::{EngineArgs, RulesArgs, given};
 use super::{CliError, Global, kafka_source as kafka, logging};
 use crate::config::{Config, FlagSetting};
 use crate::lineage::Lineage;
-use crate::server::{self, Input, Pace, Ready, ServerSettings, StoreSettings};
+use crate::server::{self, Input, Pace, Ready, ServerSettings, SinksSettings, StoreSettings};
 
 /// What to serve, and where.
 #[derive(Debug, Args)]
@@ -81,6 +81,10 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         }
     }
     let settings = server_settings(&config)?;
+    if settings.sinks.is_some() && args.data_dir.is_none() {
+        let message = "[sink.kafka] needs --data-dir: what is published must be bound for good, and files are not";
+        return Err(CliError::failed(message));
+    }
     let input = match &args.data_dir {
         Some(dir) => Input::Store(store_settings(&config, dir, &args.accept_gap)?),
         None => Input::Files(files(args, &config, settings.engine.key)?),
@@ -145,6 +149,7 @@ fn server_settings(config: &Config) -> Result<ServerSettings, CliError> {
         bounds: config.bounds,
         drain: config.drain,
         lineage: Lineage::new(random()?),
+        sinks: config.kafka_sinks.as_ref().map(|sinks| SinksSettings::new(sinks, config)).transpose()?,
     })
 }
 

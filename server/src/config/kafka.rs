@@ -87,7 +87,7 @@ impl Read<'_> {
 
 /// A structured setting as a person may see it: without secrets.
 pub(crate) fn shown_properties(name: &str, text: &str) -> String {
-    if name != "source.kafka.properties" {
+    if !name.ends_with(".properties") {
         return text.to_owned();
     }
     let Ok(properties) = properties(text) else { return text.to_owned() };
@@ -110,7 +110,7 @@ fn is_secret(_: &str) -> bool {
 }
 
 /// The value of a setting that is written as TOML.
-fn value(text: &str) -> Result<toml::Table, String> {
+pub(super) fn value(text: &str) -> Result<toml::Table, String> {
     format!("value = {text}").parse().map_err(|_| format!("{text:?} is no TOML value"))
 }
 
@@ -133,7 +133,7 @@ fn topics(text: &str) -> Result<Vec<TopicConfig>, String> {
     Ok(topics)
 }
 
-fn properties(text: &str) -> Result<BTreeMap<String, String>, String> {
+pub(super) fn properties(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut value = value(text)?;
     let Some(toml::Value::Table(table)) = value.remove("value") else {
         return Err("write [source.kafka.properties] with a line a property".to_owned());

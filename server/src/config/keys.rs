@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 43] = [
+pub(crate) const KEYS: [Key; 60] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -54,7 +54,7 @@ pub(crate) const KEYS: [Key; 43] = [
     key(
         "store.memory_budget",
         "0",
-        "a target for the state's memory: what a checkpoint has written is held in its files; 0 holds all in memory",
+        "the state's memory: what a checkpoint has written is held in its files, and records wait for it; 0 holds all in memory",
     ),
     key(
         "store.log_retention_age",
@@ -92,13 +92,44 @@ pub(crate) const KEYS: [Key; 43] = [
     ),
     key("source.kafka.prefetch_bytes", "128MiB", "memory for records that are read ahead, over all partitions"),
     key("source.kafka.properties", "{}", "any property of librdkafka; NAME_file takes its value from a file"),
+    key(
+        "sink.kafka.bootstrap_servers",
+        "",
+        "where to publish: brokers, as host:port with commas; empty takes the source's",
+    ),
+    key("sink.kafka.progress_topic", "recount.progress", "the topic that says how far each sink has come"),
+    key("sink.kafka.transaction_timeout", "60s", "the broker takes back a transaction that is open for longer"),
+    key("sink.kafka.transaction_messages", "100000", "messages beyond which no more epochs join a transaction"),
+    key("sink.kafka.transaction_bytes", "32MiB", "bytes beyond which no more epochs join a transaction"),
+    key("sink.kafka.epochs_behind_max", "6000", "how many epochs a sink may be behind before the feed waits for it"),
+    key("sink.kafka.replication", "default", "replicas of topics that are made; default is the broker's"),
+    key("sink.kafka.properties", "{}", "any property of librdkafka; NAME_file takes its value from a file"),
+    key("sink.kafka.corrections.topic", "", "where to publish corrections; empty publishes none"),
+    key("sink.kafka.corrections.delivery", "exactly-once", "exactly-once or at-least-once"),
+    key("sink.kafka.corrections.format", "json", "json or protobuf"),
+    key("sink.kafka.corrections.partitions", "default", "partitions where the topic is made; default is the broker's"),
+    key("sink.kafka.counts.topic", "", "where to publish rows; empty publishes none"),
+    key("sink.kafka.counts.delivery", "exactly-once", "exactly-once or at-least-once"),
+    key("sink.kafka.counts.format", "json", "json or protobuf"),
+    key("sink.kafka.counts.partitions", "default", "partitions where the topic is made; default is the broker's"),
+    key(
+        "sink.kafka.counts.granularities",
+        "[\"minute\", \"five-minutes\", \"hour\", \"day\"]",
+        "which rows to publish",
+    ),
     key("log.level", "info", "error, warn, info, debug or trace; or a filter by module"),
     key("log.format", "text", "text or json"),
     key("query.timeout", "30s", "how long `recount query` waits for an answer"),
 ];
 
 /// Settings that are written as a TOML array or table.
-const STRUCTURED: [&str; 3] = ["source.kafka.topics", "source.kafka.start", "source.kafka.properties"];
+const STRUCTURED: [&str; 5] = [
+    "source.kafka.topics",
+    "source.kafka.start",
+    "source.kafka.properties",
+    "sink.kafka.properties",
+    "sink.kafka.counts.granularities",
+];
 
 impl Key {
     /// Whether it may be an array or a table.

@@ -2,6 +2,7 @@
 //! a program that runs has settings that fit together.
 
 mod kafka;
+mod kafka_sink;
 mod keys;
 mod layers;
 mod units;
@@ -20,6 +21,8 @@ use recount_dataflow::engine::History;
 use thiserror::Error;
 
 pub(crate) use self::kafka::{KafkaConfig, StartConfig, TopicConfig, shown_properties};
+#[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
+pub(crate) use self::kafka_sink::{KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
 pub(crate) use self::units::duration;
@@ -33,7 +36,7 @@ pub(crate) struct ConfigError {
 }
 
 impl ConfigError {
-    fn new(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         ConfigError { message: message.into() }
     }
 }
@@ -70,6 +73,8 @@ pub(crate) struct Config {
     pub(crate) memory_budget: Option<u64>,
     /// Where records come from, where that is Kafka.
     pub(crate) kafka: Option<KafkaConfig>,
+    /// What is published to Kafka; `None` where nothing is.
+    pub(crate) kafka_sinks: Option<KafkaSinks>,
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
     pub(crate) query_timeout: Duration,
@@ -90,6 +95,7 @@ impl TryFrom<&Layers> for Config {
 
     fn try_from(layers: &Layers) -> Result<Config, ConfigError> {
         let read = Read { layers };
+        let kafka = read.kafka()?;
         let config = Config {
             rules: Rules {
                 allowed_lateness_ms: read.rule_ms("rules.allowed_lateness")?,
@@ -124,7 +130,8 @@ impl TryFrom<&Layers> for Config {
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
             checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),
-            kafka: read.kafka()?,
+            kafka_sinks: read.kafka_sinks(kafka.as_ref())?,
+            kafka,
             log_level: read.with("log.level", |text| Ok(text.to_string()))?,
             log_format: read.with("log.format", |text| match text {
                 "text" => Ok(LogFormat::Text),

@@ -28,7 +28,7 @@ impl Collector for EngineCollector {
             state(&mut writer, &snapshot)?;
             let by_cause = self.shared.reader.corrections_by_cause();
             let by_cause = by_cause.iter().map(|(cause, &corrections)| ([("cause", cause.as_str())], corrections));
-            writer.gauges("corrections", "Corrections that are kept, by cause", by_cause)?;
+            writer.counters("corrections", "Corrections, by cause", by_cause)?;
         }
         let bounds = &self.shared.bounds;
         let reads = bounds.concurrent_reads - self.shared.reads.available_permits();
@@ -51,6 +51,8 @@ fn records(writer: &mut Writer<'_>, totals: &Totals) -> fmt::Result {
     writer.counters("records", "Records that came in, by what became of them", outcomes)?;
     let quarantined = totals.quarantined.iter().map(|(reason, &records)| ([("reason", reason.as_str())], records));
     writer.counters("quarantined_records", "Records that break a rule, by the rule", quarantined)?;
+    writer.counter("clicks", "Copies that are clicks, whatever their verdict", totals.gross_clicks)?;
+    writer.counter("duplicates", "Copies that are not clicks", totals.duplicates())?;
     let conflicting = totals.conflicting_copies;
     writer.counter("conflicting_copies", "Copies of a click that differ in ad, user or price", conflicting)?;
     let unknown = totals.unknown_fields;

@@ -20,8 +20,11 @@ use self::engine::EngineCollector;
 use self::ingest::IngestCollector;
 pub(crate) use self::ingest::IngestMetrics;
 pub(crate) use self::store::StoreCollector;
+#[cfg(feature = "kafka")]
+pub(crate) use self::write::Writer;
 use crate::api::Shared;
 use crate::api::ingest::{Door, Ingest};
+use crate::sinks::SinksCollector;
 use crate::store::KafkaWatch;
 
 /// Everything that is measured.
@@ -44,6 +47,14 @@ impl Metrics {
     /// Adds what a data directory tells of itself.
     pub(crate) fn with_store(mut self, store: StoreCollector) -> Metrics {
         self.registry.register_collector(Box::new(store));
+        self
+    }
+
+    /// Adds what the sinks tell of themselves, where there are any.
+    pub(crate) fn with_sinks(mut self, sinks: Option<SinksCollector>) -> Metrics {
+        if let Some(sinks) = sinks {
+            self.registry.register_collector(Box::new(sinks));
+        }
         self
     }
 

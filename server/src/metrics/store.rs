@@ -8,6 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 
 use recount_connectors::log::SyncTimes;
+use recount_dataflow::checkpoint::MemoryBudget;
 
 use super::write::{Label, Writer};
 use crate::store::CheckpointStats;
@@ -22,6 +23,8 @@ pub(crate) struct StoreCollector {
     pub(crate) damaged: usize,
     /// How long syncs of bindings took.
     pub(crate) binding_syncs: Box<dyn Fn() -> SyncTimes + Send + Sync>,
+    /// The bound on the state's memory, where there is one.
+    pub(crate) budget: Option<Arc<MemoryBudget>>,
 }
 
 impl fmt::Debug for StoreCollector {
@@ -40,6 +43,11 @@ impl Collector for StoreCollector {
         let damaged = self.damaged as u64;
         writer.gauge("checkpoints_damaged", "Checkpoints that could not be used when the service started", damaged)?;
         writer.syncs("binding_sync", "Syncs of what is bound to epochs", &(self.binding_syncs)())?;
+        if let Some(budget) = &self.budget {
+            writer.gauge("memory_budget_bytes", "What the state may take of memory", budget.bytes())?;
+            let help = "Time for which records waited because the state took more";
+            writer.counter_seconds("feed_held", help, budget.held().as_secs_f64())?;
+        }
         let last = *stats.last.lock().expect("nothing panics while it holds the last checkpoint");
         let Some(last) = last else { return Ok(()) };
         writer.gauge("checkpoint_epoch", "The epoch of the last checkpoint", last.written.epoch)?;

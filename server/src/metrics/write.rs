@@ -10,26 +10,32 @@ use prometheus_client::registry::Unit;
 use recount_connectors::log::{SYNC_BUCKETS_US, SyncTimes};
 
 /// A label: its name and its value.
-pub(super) type Label<'a> = (&'static str, &'a str);
+pub(crate) type Label<'a> = (&'static str, &'a str);
 
 /// Writes one family after the other.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     encoder: DescriptorEncoder<'a>,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(encoder: DescriptorEncoder<'a>) -> Self {
+    pub(crate) fn new(encoder: DescriptorEncoder<'a>) -> Self {
         Writer { encoder }
     }
 
     /// A number that only grows.
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         ConstCounter::new(value).encode(encoder)
     }
 
+    /// Seconds that only grow.
+    pub(super) fn counter_seconds(&mut self, name: &str, help: &str, seconds: f64) -> fmt::Result {
+        let encoder = self.encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Counter)?;
+        ConstCounter::new(seconds).encode(encoder)
+    }
+
     /// Numbers that only grow, by label.
-    pub(super) fn counters<'b, const N: usize>(
+    pub(crate) fn counters<'b, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -43,13 +49,13 @@ impl<'a> Writer<'a> {
     }
 
     /// A number that goes up and down.
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         let encoder = self.encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
         ConstGauge::new(value as i64).encode(encoder)
     }
 
     /// Numbers that go up and down, by label.
-    pub(super) fn gauges<'b, const N: usize>(
+    pub(crate) fn gauges<'b, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -63,7 +69,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Seconds, by label.
-    pub(super) fn seconds<'b, const N: usize>(
+    pub(crate) fn seconds<'b, const N: usize>(
         &mut self,
         name: &str,
         help: &str,
@@ -77,7 +83,7 @@ impl<'a> Writer<'a> {
     }
 
     /// How long syncs took.
-    pub(super) fn syncs(&mut self, name: &str, help: &str, times: &SyncTimes) -> fmt::Result {
+    pub(crate) fn syncs(&mut self, name: &str, help: &str, times: &SyncTimes) -> fmt::Result {
         let bounds = SYNC_BUCKETS_US.iter().map(|&us| us as f64 / 1e6).chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds.zip(times.buckets).collect();
         let sum = times.sum_us as f64 / 1e6;

@@ -9,21 +9,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use recount_connectors::bindings::delete_bindings_below;
 use recount_connectors::data_dir::DataDir;
-use recount_dataflow::checkpoint::{Checkpointer, Written};
+use recount_dataflow::checkpoint::{Checkpointer, MemoryBudget, Written};
 use tokio::sync::oneshot;
 
 use super::{Retain, StoreError};
 
 /// How often the state's memory is looked at, where it has a budget.
-const MEMORY_STEP: Duration = Duration::from_millis(200);
+const MEMORY_STEP: Duration = Duration::from_millis(50);
 
 /// When checkpoints are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// Time between two.
     pub interval: Duration,
-    /// Bytes of memory that the state should stay below: files hold what is written, and half of the budget in memory is reason
-    /// enough to write. `None` holds all in memory.
+    /// Bytes of memory that the state has: files hold what is written, half of the budget in no file is reason enough to write, and
+    /// all of it holds the feed back. `None` holds all in memory.
     pub memory_budget: Option<u64>,
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Checkpointing {
 }
 
 impl Checkpointing {
-    /// Starts the thread, which writes a checkpoint where there is anything new and `pace` says so.
+    /// Starts the thread, which writes a checkpoint where there is anything new and `pace` or the memory's budget says so.
     ///
     /// # Errors
     /// Where the thread can not be started.
@@ -89,14 +89,15 @@ impl Checkpointing {
         dir: Arc<DataDir>,
         retain: Retain,
         pace: Pace,
+        budget: Option<Arc<MemoryBudget>>,
     ) -> io::Result<Checkpointing> {
         let (commands, told) = mpsc::channel();
         let (failed, failure) = oneshot::channel();
         let stats = Arc::new(CheckpointStats::default());
-        if pace.memory_budget.is_some() {
+        if budget.is_some() {
             checkpointer.release_memory();
         }
-        let mut worker = Worker { checkpointer, dir, retain, pace, stats: stats.clone() };
+        let mut worker = Worker { checkpointer, dir, retain, interval: pace.interval, budget, stats: stats.clone() };
         let thread = thread::Builder::new().name("checkpoints".into()).spawn(move || {
             if let Err(error) = worker.run(&told) {
                 // At shutdown nobody listens any more.
@@ -139,7 +140,8 @@ struct Worker {
     checkpointer: Checkpointer,
     dir: Arc<DataDir>,
     retain: Retain,
-    pace: Pace,
+    interval: Duration,
+    budget: Option<Arc<MemoryBudget>>,
     stats: Arc<CheckpointStats>,
 }
 
@@ -150,6 +152,9 @@ impl Worker {
         loop {
             let command = self.wait(told, heeds_memory);
             let outcome = self.write();
+            if outcome.is_ok() {
+                self.budget.iter().for_each(|budget| budget.written());
+            }
             let said = outcome.as_ref().map(Option::clone).map_err(ToString::to_string);
             match command {
                 Ok(Command::Write(answer)) => {
@@ -172,14 +177,14 @@ impl Worker {
 
     /// Waits until a checkpoint is to be written: somebody asks for one, it is time, or the state takes too much memory.
     fn wait(&self, told: &mpsc::Receiver<Command>, heeds_memory: bool) -> Result<Command, RecvTimeoutError> {
-        let due = Instant::now() + self.pace.interval;
-        let budget = self.pace.memory_budget.filter(|_| heeds_memory);
+        let due = Instant::now() + self.interval;
+        let budget = self.budget.as_ref().filter(|_| heeds_memory);
         loop {
             let left = due.saturating_duration_since(Instant::now());
             let step = if budget.is_some() { left.min(MEMORY_STEP) } else { left };
             match told.recv_timeout(step) {
                 Err(RecvTimeoutError::Timeout) if Instant::now() < due => {
-                    if budget.is_some_and(|budget| budget / 2 < self.checkpointer.resident_bytes()) {
+                    if budget.is_some_and(|budget| budget.wants_checkpoint()) {
                         return Err(RecvTimeoutError::Timeout);
                     }
                 }
@@ -205,7 +210,7 @@ impl Worker {
     fn retain(&self) -> Result<(), StoreError> {
         let Some((epoch, positions)) = self.checkpointer.oldest() else { return Ok(()) };
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        if (self.retain)(self.dir.partitions(), &positions, now_ms)? {
+        if (self.retain)(self.dir.partitions(), positions, now_ms)? {
             delete_bindings_below(&self.dir, epoch + 1)?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Log, LogSettings, LogSource, LogView};
 use recount_connectors::store::DirectoryStore;
 use recount_connectors::{Next, Source as _};
-use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Written};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, MemoryBudget, Written};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError, Settings};
 use recount_dataflow::store::EpochBinding;
@@ -120,7 +120,8 @@ pub(crate) fn rebuild(
     if memory_budget.is_some() {
         checkpointer.release_memory();
     }
-    let mut anew = Anew { source, engine, checkpointer, memory_budget, records: 0, progress };
+    let budget = memory_budget.map(|bytes| MemoryBudget::new(bytes, engine.reader()));
+    let mut anew = Anew { source, engine, checkpointer, budget, records: 0, progress };
     let bound = anew.epochs(recorded)?;
     let newest = anew.rest()?;
     let written = anew.checkpointer.write()?;
@@ -165,7 +166,7 @@ struct Anew<F> {
     source: LogSource,
     engine: Engine,
     checkpointer: Checkpointer,
-    memory_budget: Option<u64>,
+    budget: Option<MemoryBudget>,
     records: u64,
     progress: F,
 }
@@ -202,9 +203,7 @@ impl<F: FnMut(u64)> Anew<F> {
         }
         let epoch = self.engine.close_epoch(Some(binding.wall_ms))?;
         (self.progress)(self.records);
-        if epoch.is_multiple_of(MEMORY_EPOCHS)
-            && self.memory_budget.is_some_and(|budget| budget / 2 < self.checkpointer.resident_bytes())
-        {
+        if epoch.is_multiple_of(MEMORY_EPOCHS) && self.budget.as_ref().is_some_and(MemoryBudget::wants_checkpoint) {
             self.checkpointer.write()?;
         }
         Ok(epoch)

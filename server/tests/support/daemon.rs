@@ -44,7 +44,12 @@ impl Daemon {
     }
 
     pub async fn start_with(dir: &Path, settings: &[(&str, &str)]) -> Daemon {
-        let mut child = command(dir, settings).spawn().unwrap();
+        Daemon::run(command(dir, settings), dir).await
+    }
+
+    /// Starts the command, which is about a data directory.
+    pub async fn run(mut command: Command, dir: &Path) -> Daemon {
+        let mut child = command.spawn().unwrap();
         let mut first = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let Ok(first) = serde_json::from_str::<Value>(&first) else {

@@ -72,6 +72,7 @@ pub fn settings() -> ServerSettings {
         bounds: bounds(),
         drain: Duration::from_secs(2),
         lineage: Lineage::new([7; 8]),
+        sinks: None,
     }
 }
 

@@ -10,10 +10,10 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recount_connectors::bindings::{BindingLog, Bindings, delete_bindings_below};
+use recount_connectors::bindings::{BindingLog, Bindings, delete_bindings_below, newest_behind};
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::disk::Disk;
-use recount_connectors::log::{Append, AppendError, Appended, Log, LogSettings, LogSource};
+use recount_connectors::log::{Append, AppendError, Appended, Log, LogSettings, LogSource, LogView};
 use recount_connectors::store::DirectoryStore;
 use recount_connectors::{Next, Source};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, Written};
@@ -78,12 +78,17 @@ impl Daemon {
     /// Where it refuses.
     pub fn start(disk: Arc<dyn Disk>, settings: &DaemonSettings) -> Result<Daemon, Stopped> {
         let dir = DataDir::open(disk, &NEW_STORE, settings.engine.rules).map_err(Stopped::of)?;
-        let log = Log::open(&dir, settings.log.clone(), |_| {}).map_err(Stopped::of)?;
-        let bindings = BindingLog::open(&dir, |_| true).map_err(Stopped::of)?.with_file_bytes(settings.bindings_bytes);
         let files = Arc::new(DirectoryStore::open(&dir).map_err(Stopped::of)?);
         let found = Checkpoints::new(files.clone()).newest().map_err(Stopped::of)?;
         let epoch = found.checkpoint.as_ref().map_or(0, Checkpoint::epoch);
         let positions = found.checkpoint.as_ref().map(Checkpoint::positions).unwrap_or_default();
+        let view = LogView::read_only(&dir).map_err(Stopped::of)?;
+        view.check_starts(&positions).map_err(Stopped::of)?;
+        if let Some(newest) = newest_behind(&dir, epoch).map_err(Stopped::of)? {
+            view.check_reaches(&newest.positions).map_err(Stopped::of)?;
+        }
+        let log = Log::open(&dir, settings.log.clone(), |_| {}).map_err(Stopped::of)?;
+        let bindings = BindingLog::open(&dir, |_| true).map_err(Stopped::of)?.with_file_bytes(settings.bindings_bytes);
         let recorded = Bindings::read(&dir, epoch + 1).map_err(Stopped::of)?;
         let source = LogSource::start(&log.view(), dir.hash_key(), dir.rules(), &positions).map_err(Stopped::of)?;
         let engine = Settings { key: dir.hash_key(), ..settings.engine.clone() };

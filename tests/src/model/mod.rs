@@ -227,7 +227,10 @@ impl Model {
             rows,
             all_rows,
             corrections,
-            totals: totals(&before.totals, records, &judged, conflicting),
+            totals: Totals {
+                gross_clicks: groups_after.values().map(Vec::len).sum::<usize>() as u64,
+                ..totals(&before.totals, records, &judged, conflicting)
+            },
             set_aside: judged.set_aside,
             accepted: (copies.len(), verdicts.len()),
         };

@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn topic(id: &str, partitions: i32) -> TopicDescription {
-        TopicDescription { id: id.into(), partitions }
+        TopicDescription { id: id.into(), partitions, rights: None }
     }
 
     const AT: Standing = Standing { stream: 0, next: 100, bound: 100 };

@@ -11,7 +11,7 @@ use crate::format::{Decoded, Format};
 use crate::{json, protobuf};
 
 /// The header that names a record's format, where its topic has none of its own.
-pub(super) const CONTENT_TYPE: &CStr = c"content-type";
+pub(in crate::kafka) const CONTENT_TYPE: &CStr = c"content-type";
 /// Longest part of a header that is shown.
 const SHOWN_BYTES_MAX: usize = 100;
 
@@ -75,6 +75,18 @@ impl TopicFormat {
     /// Its name in settings.
     pub fn as_str(self) -> &'static str {
         NAMES.iter().find(|(_, format)| *format == self).map(|(name, _)| *name).expect("every format has a name")
+    }
+
+    /// Whether one record can be read; `content_type` is its header of that name.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(self, payload: &[u8], content_type: Option<&[u8]>) -> Result<(), Violation> {
+        let format = self.fixed().map_or_else(|| of_content_type(content_type), Ok)?;
+        match format.decode(payload)?.event {
+            Some(_) => Ok(()),
+            None => Err(unreadable("expected a click or a verdict, found neither")),
+        }
     }
 
     /// The format of all records; `None` where each has its own.

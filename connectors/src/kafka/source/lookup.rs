@@ -90,19 +90,17 @@ fn wait_for(consumer: &BaseConsumer<Watch>, known: &Known, offset: u64) -> Resul
             Some(Ok(message)) if message.offset() > offset as i64 => return Err(gone()),
             Some(Ok(message)) => return read(known, &message).ok_or_else(gone),
             Some(Err(Cause::PartitionEOF(partition))) if partition == known.stream.partition => return Err(gone()),
-            Some(Err(cause)) => match cause.rdkafka_error_code() {
-                Some(
-                    Code::AutoOffsetReset
-                    | Code::OffsetOutOfRange
-                    | Code::UnknownTopicOrPartition
-                    | Code::UnknownTopic
-                    | Code::UnknownPartition,
-                ) => return Err(gone()),
-                // It is tried again until the deadline.
-                _ => {}
-            },
+            Some(Err(cause)) if cause.rdkafka_error_code().is_some_and(is_gone) => return Err(gone()),
+            // It is tried again until the deadline.
+            Some(Err(_)) => {}
         }
     }
+}
+
+/// Whether an error says that there is nothing to read there.
+fn is_gone(code: Code) -> bool {
+    use Code::{AutoOffsetReset, OffsetOutOfRange, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, AutoOffsetReset | OffsetOutOfRange | UnknownTopicOrPartition | UnknownTopic | UnknownPartition)
 }
 
 fn read(known: &Known, message: &BorrowedMessage<'_>) -> Option<RawRecord> {

@@ -17,18 +17,25 @@ use rdkafka::message::BorrowedMessage;
 
 /// A topic, as the broker knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct TopicDescription {
+pub(in crate::kafka) struct TopicDescription {
     /// Its id; another topic of the same name has another.
-    pub(super) id: String,
+    pub(in crate::kafka) id: String,
     /// How many partitions it has, numbered from 0.
-    pub(super) partitions: i32,
+    pub(in crate::kafka) partitions: i32,
+    /// What this user may do with it, by the numbers of the protocol; `None` where the broker does not say.
+    pub(in crate::kafka) rights: Option<Vec<i32>>,
 }
+
+/// The right to read records, as the protocol numbers it.
+pub(in crate::kafka) const READ: i32 = c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ as i32;
+/// The right to write records.
+pub(in crate::kafka) const WRITE: i32 = c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_WRITE as i32;
 
 /// Asks for topics by name; those that are not there, or that this user may not see, are not in the answer.
 ///
 /// # Errors
 /// Where the cluster does not answer within `wait`, or refuses.
-pub(super) fn describe<C: ClientContext>(
+pub(in crate::kafka) fn describe<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
     wait: Duration,
@@ -49,6 +56,7 @@ pub(super) fn describe<C: ClientContext>(
         let kind = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
         let options = Owned(c::rd_kafka_AdminOptions_new(native, kind), c::rd_kafka_AdminOptions_destroy);
         c::rd_kafka_AdminOptions_set_request_timeout(options.0, wait_ms, ptr::null_mut(), 0);
+        c::rd_kafka_error_destroy(c::rd_kafka_AdminOptions_set_include_authorized_operations(options.0, 1));
         c::rd_kafka_DescribeTopics(native, topics.0, options.0, queue.0);
         // The request's own time-out answers; this one is behind it.
         let event = c::rd_kafka_queue_poll(queue.0, wait_ms.saturating_add(1_000));
@@ -93,12 +101,17 @@ unsafe fn one(topic: *const c::rd_kafka_TopicDescription_t) -> Result<Option<(St
         let mut partitions = 0;
         c::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
         let name = text(c::rd_kafka_TopicDescription_name(topic));
-        Ok(Some((name, TopicDescription { id, partitions: partitions as i32 })))
+        let mut count = 0;
+        let operations = c::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
+        // Read as numbers: a broker may know operations that the enumeration does not.
+        let rights =
+            (!operations.is_null()).then(|| std::slice::from_raw_parts(operations.cast::<i32>(), count).to_vec());
+        Ok(Some((name, TopicDescription { id, partitions: partitions as i32, rights })))
     }
 }
 
 /// The value of the last header of a name; `None` where there is none, or where it is null.
-pub(super) fn header<'a>(message: &'a BorrowedMessage<'_>, name: &CStr) -> Option<&'a [u8]> {
+pub(in crate::kafka) fn header<'a>(message: &'a BorrowedMessage<'_>, name: &CStr) -> Option<&'a [u8]> {
     let (mut headers, mut value, mut length) = (ptr::null_mut(), ptr::null(), 0);
     // SAFETY: the message is alive for 'a and owns its headers, whose values stay where they are until it is freed. A header that
     // is found has a value of `length` bytes, or null.
@@ -113,6 +126,27 @@ pub(super) fn header<'a>(message: &'a BorrowedMessage<'_>, name: &CStr) -> Optio
         }
         Some(std::slice::from_raw_parts(value.cast::<u8>(), length))
     }
+}
+
+/// All headers of a message, in order; bytes of a name that are no UTF-8 are replaced.
+pub(in crate::kafka) fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Option<Vec<u8>>)> {
+    let mut headers = ptr::null_mut();
+    let mut all = Vec::new();
+    // SAFETY: the message is alive and owns its headers, which are only read. A header that is found has a name with a NUL at its end,
+    // and a value of `length` bytes, or null; both are copied here.
+    unsafe {
+        if Code::from(c::rd_kafka_message_headers(message.ptr(), &mut headers)) != Code::NoError {
+            return all;
+        }
+        let (mut name, mut value, mut length) = (ptr::null(), ptr::null(), 0);
+        while Code::from(c::rd_kafka_header_get_all(headers, all.len(), &mut name, &mut value, &mut length))
+            == Code::NoError
+        {
+            let bytes = (!value.is_null()).then(|| std::slice::from_raw_parts(value.cast::<u8>(), length).to_vec());
+            all.push((CStr::from_ptr(name).to_string_lossy().into_owned(), bytes));
+        }
+    }
+    all
 }
 
 /// An object of librdkafka, and what frees it.

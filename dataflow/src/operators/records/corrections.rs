@@ -11,7 +11,7 @@ use crate::domain::window::WindowState;
 use crate::trace::record::rank;
 use crate::trace::{Horizon, Record};
 
-use super::WindowCode;
+use super::{PackedMetrics, WindowCode, older};
 
 /// One correction. Epochs are kept apart for as long as the row lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -30,12 +30,12 @@ pub(crate) struct CorrectionRecord {
     /// The wall clock bound to the epoch, ms since 1970.
     pub(crate) wall_ms: i64,
     before: [i64; 6],
-    after: [i64; 6],
+    change: PackedMetrics,
 }
 
 impl CorrectionRecord {
     /// The first correction of one row.
-    pub(crate) fn new(ad: Fingerprint, window: WindowCode, epoch: u64, before: Metrics, after: Metrics) -> Self {
+    pub(crate) fn new(ad: Fingerprint, window: WindowCode, epoch: u64, before: Metrics, change: Metrics) -> Self {
         CorrectionRecord {
             ad_hash: ad.hash,
             ad_low: ad.low,
@@ -43,7 +43,7 @@ impl CorrectionRecord {
             epoch,
             revision: 1,
             before: unpack(before),
-            after: unpack(after),
+            change: PackedMetrics::new(change),
             ..CorrectionRecord::zeroed()
         }
     }
@@ -52,6 +52,11 @@ impl CorrectionRecord {
     pub(crate) fn with(self, revision: u32, causes: Causes, state: WindowState, wall_ms: i64) -> Self {
         let is_final = u16::from(state == WindowState::Final);
         CorrectionRecord { revision, causes: causes.bits().into(), is_final, wall_ms, ..self }
+    }
+
+    /// The same with all that [`with`](CorrectionRecord::with) once said of it.
+    pub(super) fn as_it_was(self, revision: u32, causes: u16, is_final: u16, wall_ms: i64) -> Self {
+        CorrectionRecord { revision, causes, is_final, wall_ms, ..self }
     }
 
     /// The state that the epoch left its window in.
@@ -71,13 +76,17 @@ impl CorrectionRecord {
 
     /// The row after.
     pub(crate) fn after(&self) -> Metrics {
-        pack(self.after)
+        self.before() + self.change.widen()
     }
 }
 
 impl Record for CorrectionRecord {
-    const SCHEMA: u16 = 8;
+    const SCHEMA: u16 = 10;
     const FOLDS: bool = false;
+
+    fn from_older(schema: u16, records: &[u8]) -> Option<Vec<Self>> {
+        older::corrections(schema, records)
+    }
 
     // Windows of several sizes have no common measure: each is looked at.
     fn age(&self) -> i64 {

@@ -11,6 +11,7 @@
 //! How long each is asked about is said by [`Retention`]; what is not goes when runs merge.
 
 mod corrections;
+mod older;
 mod rows;
 mod users;
 mod visits;

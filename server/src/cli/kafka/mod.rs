@@ -1,5 +1,6 @@
 //! `recount kafka`: fill topics, and look at those that would be read and written.
 
+mod check;
 mod produce;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,8 @@ use super::{CliError, Global};
 pub(super) enum KafkaCommand {
     /// Send files of events to a topic, and say how many were delivered
     Produce(produce::ProduceArgs),
+    /// Look at the brokers and topics that the settings name: exit 1 where Recount could not work with them
+    Check(check::CheckArgs),
 }
 
 /// How to reach a cluster.
@@ -29,13 +32,22 @@ pub(super) struct ClusterArgs {
 }
 
 impl ClusterArgs {
-    /// A client of the cluster that the flags name.
-    fn client(&self) -> Result<Client, CliError> {
-        let servers = self.bootstrap.clone();
-        let servers = servers.ok_or_else(|| CliError::usage("say where Kafka is, with --bootstrap host:port"))?;
-        let properties: BTreeMap<String, String> = self.properties.iter().cloned().collect();
-        Ok(Client::new(&ClientSettings { bootstrap_servers: servers, properties })?)
+    /// Whether the flags name a cluster.
+    fn is_given(&self) -> bool {
+        self.bootstrap.is_some()
     }
+
+    /// A client of the cluster that the flags name.
+    pub(super) fn client(&self) -> Result<Client, CliError> {
+        let servers = self.bootstrap.as_ref();
+        let servers = servers.ok_or_else(|| CliError::usage("say where Kafka is, with --bootstrap host:port"))?;
+        client(servers, &self.properties.iter().cloned().collect())
+    }
+}
+
+/// A client of a cluster.
+fn client(servers: &str, properties: &BTreeMap<String, String>) -> Result<Client, CliError> {
+    Ok(Client::new(&ClientSettings { bootstrap_servers: servers.to_owned(), properties: properties.clone() })?)
 }
 
 fn property(text: &str) -> Result<(String, String), String> {
@@ -48,6 +60,7 @@ fn property(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(global: &Global, command: &KafkaCommand) -> Result<(), CliError> {
     match command {
         KafkaCommand::Produce(args) => produce::run(global, args),
+        KafkaCommand::Check(args) => check::run(global, args),
     }
 }
 

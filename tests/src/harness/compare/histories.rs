@@ -70,8 +70,12 @@ pub fn corrections(case: &Case<'_>) -> Result<(), String> {
     let last_epoch = case.model.last_epoch();
     let granularities = case.history.plan.granularities();
     let mut expected = Vec::new();
+    let mut by_cause = BTreeMap::new();
     for epoch in 1..=last_epoch {
         for correction in &case.model.state(epoch).corrections {
+            if granularities.contains(&correction.key.granularity) {
+                *by_cause.entry(correction.cause).or_default() += 1;
+            }
             let is_row = case.model.state(last_epoch).marks.is_row(&correction.key, &case.history.rules);
             if is_row && granularities.contains(&correction.key.granularity) {
                 expected.push(expected_correction(case, epoch, correction));
@@ -81,6 +85,7 @@ pub fn corrections(case: &Case<'_>) -> Result<(), String> {
     let read = |from_epoch, to_epoch| -> Vec<SeenCorrection> {
         case.fed.reader.corrections(from_epoch, to_epoch).iter().map(found_correction).collect()
     };
+    same("corrections by cause", &case.fed.reader.corrections_by_cause(), &by_cause)?;
     same_list("corrections", &read(0, u64::MAX), &expected)?;
     let (from_epoch, to_epoch) = (last_epoch / 3, last_epoch - last_epoch / 3);
     expected.retain(|correction| (from_epoch..to_epoch).contains(&correction.epoch));

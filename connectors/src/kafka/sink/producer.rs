@@ -1,0 +1,268 @@
+//! One producer, from `init_transactions` to the first outcome that is not known.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use std::{fmt, thread};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::statistics::Statistics;
+
+use super::batch::Shared;
+use super::progress::{PARTITION, Progress};
+use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError};
+use crate::kafka::client::creation;
+use crate::kafka::{KafkaError, Watch};
+
+/// How long one call waits before it is looked whether to go on.
+const STEP: Duration = Duration::from_millis(200);
+/// How long the end of a transaction is waited for before its outcome counts as not known.
+const COMMIT_WAIT: Duration = Duration::from_secs(10);
+/// How long to wait where the producer's queue is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(1);
+
+/// Why a batch did not arrive, by what is to be done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The transaction is to be aborted, and sent again.
+    Abort(String),
+    /// What became of it is not known, or this producer is of no use any more: another one is to be made, and what is committed read.
+    Unknown(String),
+    /// Another producer has taken over.
+    Fenced(String),
+    /// Kafka refuses, and waiting does not help.
+    Refused(KafkaError),
+    /// Nobody waits any more.
+    Cancelled,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Abort(why) | Failure::Unknown(why) | Failure::Fenced(why) => f.write_str(why),
+            Failure::Refused(why) => why.fmt(f),
+            Failure::Cancelled => SinkError::Cancelled.fmt(f),
+        }
+    }
+}
+
+/// Counts messages that did not arrive.
+#[derive(Default)]
+struct Deliveries {
+    watch: Watch,
+    failed: AtomicU64,
+    why: Mutex<Option<Code>>,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.watch.log(level, facility, message);
+    }
+
+    fn stats(&self, _: Statistics) {}
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: Cause, reason: &str) {
+        self.watch.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((cause, _)) = result {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+            *self.why.lock().unwrap_or_else(PoisonError::into_inner) = cause.rdkafka_error_code();
+        }
+    }
+}
+
+/// A producer of one sink.
+pub(super) struct Producer {
+    producer: ThreadedProducer<Deliveries>,
+    topic: String,
+    progress_topic: String,
+    key: String,
+    cancel: Cancel,
+}
+
+impl Producer {
+    /// Makes the producer. With transactions, all former producers of the sink are fenced from here on, and what they left open is
+    /// taken back.
+    pub(super) fn open(settings: &PublisherSettings, cancel: Cancel) -> Result<Producer, Failure> {
+        let PublisherSettings { client, identity, topic, progress_topic, delivery, transaction_timeout, .. } = settings;
+        let mut config = match delivery {
+            Delivery::ExactlyOnce => client.transactional_config(&identity.transactional_id()),
+            Delivery::AtLeastOnce => client.producer_config(),
+        };
+        let timeout_ms = transaction_timeout.as_millis().to_string();
+        if *delivery == Delivery::ExactlyOnce {
+            config.set("transaction.timeout.ms", &timeout_ms);
+        }
+        // What Java's clients choose, so that a key is where they look for it.
+        let defaults =
+            [("partitioner", "murmur2_random"), ("compression.type", "lz4"), ("message.timeout.ms", &timeout_ms)];
+        for (name, value) in defaults {
+            if config.get(name).is_none() {
+                config.set(name, value);
+            }
+        }
+        let producer = config.create_with_context(Deliveries::default());
+        let producer = producer.map_err(|cause| Failure::Refused(creation(cause)))?;
+        let (topic, progress_topic, key) = (topic.name.clone(), progress_topic.clone(), identity.key());
+        let open = Producer { producer, topic, progress_topic, key, cancel };
+        if *delivery == Delivery::ExactlyOnce {
+            open.init()?;
+        }
+        Ok(open)
+    }
+
+    fn init(&self) -> Result<(), Failure> {
+        let deadline = Instant::now() + COMMIT_WAIT;
+        loop {
+            match self.producer.init_transactions(STEP) {
+                Ok(()) => return Ok(()),
+                Err(Cause::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => self.check()?,
+                Err(cause) => return Err(self.classify(cause)),
+            }
+        }
+    }
+
+    /// Publishes a batch and the progress behind it as one transaction.
+    pub(super) fn transact(&self, batch: &Batch, progress: Option<&Progress>) -> Result<(), Failure> {
+        self.producer.begin_transaction().map_err(|cause| self.classify(cause))?;
+        self.send_all(batch)?;
+        if let Some(progress) = progress {
+            self.send_progress(progress)?;
+        }
+        self.flush()?;
+        self.producer.commit_transaction(COMMIT_WAIT).map_err(|cause| self.classify(cause))
+    }
+
+    /// Takes the open transaction back.
+    pub(super) fn abort(&self) -> Result<(), Failure> {
+        self.producer.abort_transaction(COMMIT_WAIT).map_err(|cause| match self.classify(cause) {
+            // An abort that has to be aborted will not end.
+            Failure::Abort(why) => Failure::Unknown(why),
+            other => other,
+        })
+    }
+
+    /// Publishes a batch, and where all of it has arrived the progress behind it.
+    pub(super) fn deliver(&self, batch: &Batch, progress: Option<&Progress>) -> Result<(), Failure> {
+        self.send_all(batch)?;
+        self.arrive()?;
+        if let Some(progress) = progress {
+            self.send_progress(progress)?;
+            self.arrive()?;
+        }
+        Ok(())
+    }
+
+    fn arrive(&self) -> Result<(), Failure> {
+        self.flush()?;
+        let deliveries = self.producer.context();
+        match deliveries.failed.swap(0, Ordering::Relaxed) {
+            0 => Ok(()),
+            failed => {
+                let why = *deliveries.why.lock().unwrap_or_else(PoisonError::into_inner);
+                let cause = Cause::MessageProduction(why.unwrap_or(Code::Unknown));
+                Err(match self.classify(cause) {
+                    Failure::Abort(why) => Failure::Abort(format!("{failed} messages did not arrive: {why}")),
+                    other => other,
+                })
+            }
+        }
+    }
+
+    fn send_all(&self, batch: &Batch) -> Result<(), Failure> {
+        for (Shared { timestamp_ms, headers }, messages) in batch.parts() {
+            let mut all = OwnedHeaders::new_with_capacity(headers.len());
+            for (key, value) in headers {
+                all = all.insert(Header { key, value: Some(value) });
+            }
+            for message in messages {
+                let mut record = BaseRecord::to(&self.topic).key(message.key).timestamp(*timestamp_ms);
+                record.payload = message.value;
+                self.send(record.headers(all.clone()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send_progress(&self, progress: &Progress) -> Result<(), Failure> {
+        let value = progress.encode();
+        let record = BaseRecord::to(&self.progress_topic).partition(PARTITION).key(self.key.as_bytes());
+        self.send(record.payload(&value[..]))
+    }
+
+    /// Hands one message over; where the queue is full it waits for room.
+    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), Failure> {
+        loop {
+            record = match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((Cause::MessageProduction(Code::QueueFull), record)) => record,
+                Err((cause, _)) => return Err(self.classify(cause)),
+            };
+            self.check()?;
+            thread::sleep(QUEUE_PAUSE);
+        }
+    }
+
+    /// Waits until every message has arrived, or is known not to.
+    fn flush(&self) -> Result<(), Failure> {
+        loop {
+            match self.producer.flush(STEP) {
+                Ok(()) => return Ok(()),
+                Err(Cause::Flush(Code::OperationTimedOut)) => self.check()?,
+                Err(cause) => return Err(self.classify(cause)),
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        match (self.cancel)() {
+            true => Err(Failure::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    /// What an error asks for. Nothing is assumed of an outcome that is not known for certain.
+    fn classify(&self, cause: Cause) -> Failure {
+        let (code, why) = match self.producer.client().fatal_error() {
+            Some((code, why)) => (Some(code), why),
+            None => (cause.rdkafka_error_code(), cause.to_string()),
+        };
+        match (code, cause) {
+            (Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch), _) => Failure::Fenced(why),
+            (Some(code), cause) if is_refusal(code) => {
+                Failure::Refused(KafkaError::call(format!("{:?} can not be written: {why}", self.topic), cause))
+            }
+            (_, Cause::Transaction(error)) if error.txn_requires_abort() => Failure::Abort(why),
+            (_, Cause::MessageProduction(_)) if self.producer.client().fatal_error().is_none() => Failure::Abort(why),
+            _ => Failure::Unknown(why),
+        }
+    }
+}
+
+/// Whether only a person can change it.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::InvalidTransactionTimeout
+            | Code::UnsupportedVersion
+            | Code::UnsupportedFeature
+            | Code::MessageSizeTooLarge
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed
+    )
+}

@@ -1,0 +1,162 @@
+//! How far a sink has come, as Kafka holds it: the last committed record under the sink's key.
+
+use std::time::{Duration, Instant};
+use std::{fmt, thread};
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError as Cause;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+
+use super::{Identity, SinkError};
+use crate::kafka::client::creation;
+use crate::kafka::{Client, KafkaError, Watch};
+
+/// The one partition of the topic: who reads it has read all.
+pub(super) const PARTITION: i32 = 0;
+/// How long one question waits.
+const WAIT: Duration = Duration::from_secs(5);
+/// How long the end of others' transactions is waited for before it is spoken of.
+const OTHERS_WAIT: Duration = Duration::from_secs(2);
+const STEP: Duration = Duration::from_millis(20);
+
+/// How far a sink has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The store, 16 hexadecimal digits.
+    pub store: String,
+    /// The sink.
+    pub sink: String,
+    /// How often everything was made anew.
+    pub generation: u32,
+    /// The newest epoch that was published whole; 0 before the first.
+    pub epoch: u64,
+    /// Who published it.
+    pub writer: u32,
+}
+
+impl Progress {
+    pub(super) fn new(identity: &Identity, epoch: u64) -> Self {
+        let Identity { store, sink, generation, writer } = identity;
+        Progress {
+            store: format!("{store:016x}"),
+            sink: (*sink).to_owned(),
+            generation: *generation,
+            epoch,
+            writer: *writer,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("numbers and text are JSON")
+    }
+
+    /// Refuses to go on from what a later writer or another history has published. `bound` is the newest epoch that is bound here.
+    pub(super) fn judge(&self, identity: &Identity, bound: u64) -> Result<(), SinkError> {
+        let Identity { sink, generation, writer, .. } = *identity;
+        if generation < self.generation {
+            return Err(SinkError::NewerGeneration { sink, found: self.generation, generation });
+        }
+        if writer < self.writer {
+            return Err(SinkError::NewerWriter { sink, found: self.writer, epoch: self.epoch, writer });
+        }
+        if generation == self.generation && bound < self.epoch {
+            return Err(SinkError::Ahead { sink, published: self.epoch, bound });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "epoch {} of generation {} by writer {}", self.epoch, self.generation, self.writer)
+    }
+}
+
+/// What of the topic is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum UpTo {
+    /// What is committed now.
+    Committed,
+    /// All that was there when reading began; who still has a transaction open there is waited for.
+    HighWatermark,
+}
+
+/// The last committed progress under a key.
+pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Result<Option<Progress>, SinkError> {
+    let call = |cause| KafkaError::call(format!("the progress in topic {topic:?} can not be read"), cause);
+    let mut config = client.consumer_config("recount.progress");
+    let committed: BaseConsumer<Watch> = config.create_with_context(Watch::default()).map_err(creation)?;
+    if up_to == UpTo::HighWatermark {
+        config.set("isolation.level", "read_uncommitted");
+        let all: BaseConsumer<Watch> = config.create_with_context(Watch::default()).map_err(creation)?;
+        let (_, high) = all.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?;
+        let deadline = Instant::now() + OTHERS_WAIT;
+        // To one who reads what is committed, the end is where the first open transaction began.
+        while committed.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?.1 < high {
+            if deadline < Instant::now() {
+                return Err(call(Cause::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut)).into());
+            }
+            thread::sleep(STEP);
+        }
+    }
+    let mut from_begin = TopicPartitionList::new();
+    from_begin.add_partition_offset(topic, PARTITION, Offset::Beginning).map_err(call)?;
+    committed.assign(&from_begin).map_err(call)?;
+    let mut last = None;
+    let mut deadline = Instant::now() + WAIT;
+    loop {
+        match committed.poll(STEP) {
+            None if deadline < Instant::now() => {
+                return Err(call(Cause::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut)).into());
+            }
+            None => continue,
+            Some(Ok(message)) if message.key() == Some(key.as_bytes()) => {
+                last = message.payload().map(<[u8]>::to_vec);
+            }
+            Some(Ok(_)) => {}
+            Some(Err(Cause::PartitionEOF(_))) => break,
+            Some(Err(cause)) => return Err(call(cause).into()),
+        }
+        deadline = Instant::now() + WAIT;
+    }
+    let decode = |bytes: Vec<u8>| {
+        serde_json::from_slice(&bytes).map_err(|cause| SinkError::Progress {
+            topic: topic.to_owned(),
+            key: key.to_owned(),
+            why: cause.to_string(),
+        })
+    };
+    last.map(decode).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(generation: u32, writer: u32) -> Identity {
+        Identity { store: 0xab, sink: "counts", generation, writer }
+    }
+
+    #[test]
+    fn a_record_is_json_and_comes_back() {
+        let progress = Progress::new(&identity(1, 3), 17);
+        let text = r#"{"store":"00000000000000ab","sink":"counts","generation":1,"epoch":17,"writer":3}"#;
+        assert_eq!(String::from_utf8(progress.encode()).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Progress>(text).unwrap(), progress);
+        assert_eq!(identity(1, 3).transactional_id(), "recount.00000000000000ab.counts");
+    }
+
+    #[test]
+    fn what_is_newer_is_refused() {
+        let found = Progress::new(&identity(1, 3), 17);
+        let judged = |generation, writer, bound| found.judge(&identity(generation, writer), bound);
+        assert!(judged(1, 3, 17).is_ok() && judged(1, 4, 20).is_ok());
+        // Of an older generation the epochs are other ones.
+        assert!(judged(2, 4, 0).is_ok());
+        assert!(matches!(judged(1, 2, 20), Err(SinkError::NewerWriter { found: 3, writer: 2, .. })));
+        assert!(matches!(judged(1, 4, 16), Err(SinkError::Ahead { published: 17, bound: 16, .. })));
+        assert!(matches!(judged(0, 9, 20), Err(SinkError::NewerGeneration { found: 1, generation: 0, .. })));
+    }
+}

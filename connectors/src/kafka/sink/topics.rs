@@ -1,0 +1,126 @@
+//! The topics of a sink: made where there are none, and held to what they must keep where there are.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
+
+use super::{Cleanup, PublisherSettings, SinkError, TopicPlan};
+use crate::kafka::{KafkaError, Watch, wait_for};
+
+const WAIT: Duration = Duration::from_secs(10);
+/// Progress is read from the start, so its segments are small and soon compacted.
+const PROGRESS_CONFIG: [(&str, &str); 3] =
+    [("segment.bytes", "4194304"), ("min.cleanable.dirty.ratio", "0.1"), ("max.compaction.lag.ms", "600000")];
+
+/// Makes the topics that are not there, and checks those that are.
+pub(super) fn ensure(settings: &PublisherSettings) -> Result<(), SinkError> {
+    // It says why where nobody answers, or where the login is refused.
+    settings.client.connect()?.brokers(WAIT)?;
+    let admin = settings.client.admin()?;
+    let progress = TopicPlan {
+        name: settings.progress_topic.clone(),
+        partitions: Some(1),
+        replication: settings.topic.replication,
+        cleanup: Cleanup::Compact,
+    };
+    for (plan, more) in [(&settings.topic, &[][..]), (&progress, &PROGRESS_CONFIG[..])] {
+        if !make(&admin, plan, more)? {
+            check(&admin, plan)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a topic; false where it is there already.
+fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> Result<bool, SinkError> {
+    let TopicPlan { name, partitions, replication, cleanup } = plan;
+    let (policy, retention_ms) = match cleanup {
+        Cleanup::Compact => ("compact", None),
+        Cleanup::Delete(None) => ("delete", Some("-1".to_owned())),
+        Cleanup::Delete(Some(retention)) => ("delete", Some(retention.as_millis().to_string())),
+    };
+    let replicas = replication.map_or(-1, i32::from);
+    let mut topic = NewTopic::new(name, partitions.map_or(-1, i32::from), TopicReplication::Fixed(replicas));
+    topic = topic.set("cleanup.policy", policy);
+    if let Some(retention_ms) = &retention_ms {
+        topic = topic.set("retention.ms", retention_ms);
+    }
+    for (key, value) in more {
+        topic = topic.set(key, value);
+    }
+    let call = |cause| KafkaError::call(format!("topic {name:?} can not be made"), global(cause));
+    let made = wait_for(admin.create_topics([&topic], &options())).map_err(call)?;
+    match made.into_iter().next() {
+        Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
+        Some(Err((_, code))) => Err(call(Cause::AdminOp(code)).into()),
+        Some(Ok(_)) | None => {
+            tracing::info!(topic = name, policy, "the topic is made");
+            Ok(true)
+        }
+    }
+}
+
+/// Holds a topic to what its keys need.
+fn check(admin: &AdminClient<Watch>, plan: &TopicPlan) -> Result<(), SinkError> {
+    let name = plan.name.as_str();
+    let call = |cause| KafkaError::call(format!("the settings of topic {name:?} can not be read"), global(cause));
+    let described = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(name)], &options())).map_err(call)?;
+    let config = match described.into_iter().next() {
+        Some(Ok(config)) => config,
+        // Who may write to a topic need not be allowed to see its settings.
+        Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
+            tracing::warn!(
+                topic = name,
+                "this user may not see the topic's settings; its cleanup.policy is not checked"
+            );
+            return Ok(());
+        }
+        Some(Err(code)) => return Err(call(Cause::AdminOp(code)).into()),
+        None => return Ok(()),
+    };
+    let found = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+    match verdict(plan.cleanup, &found) {
+        None => Ok(()),
+        Some((needed, why)) => Err(SinkError::Policy { topic: name.to_owned(), found, needed, why }),
+    }
+}
+
+/// What a policy must be instead, and why; `None` where it is right.
+fn verdict(cleanup: Cleanup, found: &str) -> Option<(&'static str, &'static str)> {
+    match cleanup {
+        Cleanup::Compact if found != "compact" => {
+            Some(("compact", "a key that does not change for long would be lost with its last message"))
+        }
+        Cleanup::Delete(_) if found.contains("compact") => {
+            Some(("delete", "its key is an ad, and all corrections but an ad's last would be lost"))
+        }
+        _ => None,
+    }
+}
+
+/// The same error with its code where it can be asked for.
+fn global(cause: Cause) -> Cause {
+    match cause {
+        Cause::AdminOp(code) => Cause::Global(code),
+        other => other,
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(WAIT)).operation_timeout(Some(WAIT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_loses_keys_is_refused() {
+        let needed = |cleanup, found| verdict(cleanup, found).map(|(needed, _)| needed);
+        assert_eq!(needed(Cleanup::Compact, "compact"), None);
+        assert_eq!(needed(Cleanup::Compact, "compact,delete"), Some("compact"));
+        assert_eq!(needed(Cleanup::Delete(None), "delete"), None);
+        assert_eq!(needed(Cleanup::Delete(None), "compact"), Some("delete"));
+    }
+}

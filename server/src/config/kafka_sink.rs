@@ -1,0 +1,227 @@
+//! What is published to Kafka, as checked. What only librdkafka can judge is judged when it is started.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use recount_dataflow::domain::window::Granularity;
+
+use super::kafka::{KafkaConfig, properties, value};
+use super::{ConfigError, Read, units};
+
+/// What stands for the broker's own default.
+const BROKERS: &str = "default";
+
+/// What is published, where to and how.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
+pub(crate) struct KafkaSinks {
+    pub(crate) bootstrap_servers: String,
+    pub(crate) properties: BTreeMap<String, String>,
+    pub(crate) progress_topic: String,
+    pub(crate) transaction_timeout: Duration,
+    pub(crate) transaction_messages: usize,
+    pub(crate) transaction_bytes: usize,
+    pub(crate) epochs_behind_max: u64,
+    pub(crate) corrections: Option<KafkaSink>,
+    pub(crate) counts: Option<KafkaCounts>,
+}
+
+/// One sink.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
+pub(crate) struct KafkaSink {
+    pub(crate) topic: String,
+    pub(crate) partitions: Option<u16>,
+    pub(crate) replication: Option<u16>,
+    pub(crate) exactly_once: bool,
+    pub(crate) protobuf: bool,
+}
+
+/// The sink of rows.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
+pub(crate) struct KafkaCounts {
+    pub(crate) sink: KafkaSink,
+    pub(crate) granularities: Vec<Granularity>,
+}
+
+impl Read<'_> {
+    /// What is published to Kafka; `None` where no topic is named. `source` is whence records come, whose brokers are taken where no
+    /// others are named.
+    pub(super) fn kafka_sinks(&self, source: Option<&KafkaConfig>) -> Result<Option<KafkaSinks>, ConfigError> {
+        let named = self.with("sink.kafka.bootstrap_servers", |text| Ok(text.trim().to_owned()))?;
+        let own = self.with("sink.kafka.properties", properties)?;
+        let corrections = self.kafka_sink("corrections")?;
+        let counts = self.kafka_sink("counts")?;
+        let granularities = self.with("sink.kafka.counts.granularities", granularities)?;
+        let progress_topic = self.with("sink.kafka.progress_topic", |text| match text {
+            "" => Err("a topic has a name".to_owned()),
+            name => Ok(name.to_owned()),
+        })?;
+        let transaction_timeout = self.duration("sink.kafka.transaction_timeout", Duration::from_secs(1))?;
+        let transaction_messages = self.number("sink.kafka.transaction_messages", 1, 100_000_000)?;
+        let transaction_bytes = self.with("sink.kafka.transaction_bytes", units::size)?.max(1);
+        let epochs_behind_max = self.number("sink.kafka.epochs_behind_max", 1, 1_000_000)? as u64;
+        if corrections.is_none() && counts.is_none() {
+            return match named.is_empty() && own.is_empty() {
+                true => Ok(None),
+                false => Err(ConfigError::new(
+                    "sink.kafka is given without a topic; write sink.kafka.corrections.topic or sink.kafka.counts.topic",
+                )),
+            };
+        }
+        let topics = [&corrections, &counts].map(|sink| sink.as_ref().map(|sink| sink.topic.as_str()));
+        if topics[0] == topics[1] || topics.contains(&Some(&progress_topic)) {
+            return Err(ConfigError::new(
+                "two of sink.kafka.corrections.topic, sink.kafka.counts.topic and sink.kafka.progress_topic are the same",
+            ));
+        }
+        let (bootstrap_servers, properties) = match (named.is_empty(), source) {
+            (false, _) => (named, own),
+            (true, Some(source)) => {
+                let both = source.properties.iter().map(|(name, value)| (name.clone(), value.clone())).chain(own);
+                (source.bootstrap_servers.clone(), both.collect())
+            }
+            (true, None) => {
+                let message = "sink.kafka.bootstrap_servers is missing; write where the brokers are";
+                return Err(ConfigError::new(message));
+            }
+        };
+        Ok(Some(KafkaSinks {
+            bootstrap_servers,
+            properties,
+            progress_topic,
+            transaction_timeout,
+            transaction_messages,
+            transaction_bytes,
+            epochs_behind_max,
+            corrections,
+            counts: counts.map(|sink| KafkaCounts { sink, granularities }),
+        }))
+    }
+
+    fn kafka_sink(&self, name: &str) -> Result<Option<KafkaSink>, ConfigError> {
+        let key = |entry: &str| format!("sink.kafka.{name}.{entry}");
+        let sink = KafkaSink {
+            topic: self.with(&key("topic"), |text| Ok(text.trim().to_owned()))?,
+            partitions: self.with(&key("partitions"), unless_brokers)?,
+            replication: self.with("sink.kafka.replication", unless_brokers)?,
+            exactly_once: self.with(&key("delivery"), |text| match text {
+                "exactly-once" => Ok(true),
+                "at-least-once" => Ok(false),
+                _ => Err(format!("{text:?} is no delivery; write exactly-once or at-least-once")),
+            })?,
+            protobuf: self.with(&key("format"), |text| match text {
+                "json" => Ok(false),
+                "protobuf" => Ok(true),
+                _ => Err(format!("{text:?} is no format; write json or protobuf")),
+            })?,
+        };
+        Ok(Some(sink).filter(|sink| !sink.topic.is_empty()))
+    }
+}
+
+fn unless_brokers(text: &str) -> Result<Option<u16>, String> {
+    match (text, text.parse()) {
+        (BROKERS, _) => Ok(None),
+        (_, Ok(number)) if number > 0 => Ok(Some(number)),
+        _ => Err(format!("{text:?} must be a whole number from 1 to 65535, or {BROKERS}: the broker's")),
+    }
+}
+
+fn granularities(text: &str) -> Result<Vec<Granularity>, String> {
+    let problem = || format!("{text:?} is no list of minute, five-minutes, hour and day");
+    let value = value(text)?.remove("value");
+    let written = value.as_ref().and_then(toml::Value::as_array).ok_or_else(problem)?;
+    let one = |value: &toml::Value| match value.as_str() {
+        Some("minute") => Ok(Granularity::Minute),
+        Some("five-minutes") => Ok(Granularity::FiveMinutes),
+        Some("hour") => Ok(Granularity::Hour),
+        Some("day") => Ok(Granularity::Day),
+        _ => Err(problem()),
+    };
+    let mut granularities = written.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    granularities.sort_unstable();
+    granularities.dedup();
+    if granularities.is_empty() { Err(problem()) } else { Ok(granularities) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Layers};
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<KafkaSinks>, String> {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("written");
+        let layers = Layers::collect(Some(file.path()), std::iter::empty(), vec![]);
+        let config = layers.and_then(|layers| Config::try_from(&layers));
+        config.map(|config| config.kafka_sinks).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn both_sinks_are_read() {
+        let text = r#"
+            [sink.kafka]
+            bootstrap_servers = "a:1"
+            transaction_timeout = "10s"
+            [sink.kafka.properties]
+            "linger.ms" = 3
+            [sink.kafka.corrections]
+            topic = "corrections"
+            delivery = "at-least-once"
+            format = "protobuf"
+            [sink.kafka.counts]
+            topic = "counts"
+            partitions = 4
+            granularities = ["hour", "minute", "hour"]
+        "#;
+        let sinks = read(text).expect("it fits").expect("topics are named");
+        assert_eq!((sinks.properties["linger.ms"].as_str(), sinks.transaction_timeout.as_secs()), ("3", 10));
+        let corrections = sinks.corrections.expect("it is named");
+        assert!(!corrections.exactly_once && corrections.protobuf);
+        let counts = sinks.counts.expect("it is named");
+        assert_eq!(counts.granularities, [Granularity::Minute, Granularity::Hour]);
+        assert_eq!((counts.sink.exactly_once, counts.sink.partitions), (true, Some(4)));
+        assert!(read("").expect("nothing is given").is_none());
+    }
+
+    #[test]
+    fn the_sources_brokers_are_taken_where_no_others_are_named() {
+        let text = r#"
+            [source.kafka]
+            bootstrap_servers = "a:1"
+            topics = [{ name = "clicks", format = "event" }]
+            [source.kafka.properties]
+            "security.protocol" = "ssl"
+            "client.rack" = "x"
+            [sink.kafka]
+            counts.topic = "counts"
+            [sink.kafka.properties]
+            "client.rack" = "y"
+        "#;
+        let sinks = read(text).expect("it fits").expect("a topic is named");
+        assert_eq!(sinks.bootstrap_servers, "a:1");
+        assert_eq!(
+            (sinks.properties["security.protocol"].as_str(), sinks.properties["client.rack"].as_str()),
+            ("ssl", "y")
+        );
+        assert!(sinks.corrections.is_none());
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_what_to_write() {
+        let problem = |lines: &str| {
+            read(&format!("[sink.kafka]\nbootstrap_servers = \"a:1\"\n{lines}\n")).expect_err("it is refused")
+        };
+        assert!(problem("").contains("without a topic"));
+        assert!(problem("counts.topic = \"a\"\ncorrections.topic = \"a\"").contains("are the same"));
+        assert!(problem("counts.topic = \"a\"\ncounts.granularities = []").contains("no list of minute"));
+        assert!(
+            problem("counts.topic = \"a\"\ncounts.delivery = \"once\"").contains("write exactly-once or at-least-once")
+        );
+        assert!(problem("counts.topics = \"a\"").contains("did you mean sink.kafka.counts.topic?"));
+        let missing = read("[sink.kafka]\ncounts.topic = \"a\"").expect_err("no brokers");
+        assert!(missing.contains("sink.kafka.bootstrap_servers is missing"), "{missing}");
+    }
+}

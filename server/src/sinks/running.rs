@@ -1,0 +1,193 @@
+//! The sinks from their opening to their end.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use recount_connectors::data_dir::DataDir;
+use recount_connectors::kafka::sink::{Cancel, Identity, Publisher, PublisherSettings, SinkError};
+use recount_dataflow::read::Reader;
+use tokio::sync::mpsc;
+
+use super::corrections::Corrections;
+use super::counts::Counts;
+use super::encode::Encoder;
+use super::follow::{Content, Follow, FollowError, Link, Stop};
+use super::settings::{SinkSettings, SinksSettings};
+use super::stats::{SinkStats, SinksCollector};
+use crate::lineage::Lineage;
+
+const CORRECTIONS: &str = "corrections";
+const COUNTS: &str = "counts";
+
+/// The sinks, open: former writers are fenced, and it is known how far each has come.
+pub(crate) struct Opened {
+    settings: SinksSettings,
+    stop: Arc<Stop>,
+    sinks: Vec<OpenSink>,
+}
+
+/// One sink, open.
+struct OpenSink {
+    settings: SinkSettings,
+    identity: Identity,
+    publisher: Publisher,
+    published: Option<u64>,
+}
+
+impl Opened {
+    /// Opens the sinks of a store whose newest bound epoch is `bound`. Waits for brokers, until `stopping`.
+    ///
+    /// # Errors
+    /// Where a later writer or another history has published, and where Kafka refuses.
+    pub(crate) fn open(
+        settings: &SinksSettings,
+        dir: &DataDir,
+        bound: u64,
+        stopping: Arc<AtomicBool>,
+    ) -> Result<Opened, SinkError> {
+        let stop = Arc::new(Stop::default());
+        let until = stop.clone();
+        let is_started = Arc::new(AtomicBool::new(false));
+        let started = is_started.clone();
+        // While nothing runs yet there is nothing to publish either.
+        let cancel: Cancel = Arc::new(move || match started.load(Ordering::Relaxed) {
+            true => until.is_over(),
+            false => stopping.load(Ordering::Relaxed),
+        });
+        let configured = [
+            (CORRECTIONS, settings.corrections.as_ref()),
+            (COUNTS, settings.counts.as_ref().map(|(settings, _)| settings)),
+        ];
+        let mut sinks = Vec::new();
+        for (sink, own) in configured.into_iter().filter_map(|(sink, own)| Some((sink, own?))) {
+            let fence = dir.fence();
+            let writer = fence.writer();
+            let identity = Identity { store: dir.store_id(), sink, generation: dir.generation(), writer };
+            let publisher = PublisherSettings {
+                client: settings.client.clone(),
+                identity: identity.clone(),
+                topic: own.topic.clone(),
+                progress_topic: settings.progress_topic.clone(),
+                delivery: own.delivery,
+                transaction_timeout: settings.transaction_timeout,
+                guard: Arc::new(move || fence.check().map_err(|error| error.to_string())),
+            };
+            let publisher = Publisher::open(publisher, cancel.clone())?;
+            sinks.push(OpenSink { settings: own.clone(), identity, publisher, published: None });
+        }
+        // What a killed process has left open in one sink hides the progress of the other, until both are taken back.
+        for sink in &mut sinks {
+            sink.published = sink.publisher.claim(bound)?;
+        }
+        is_started.store(true, Ordering::Relaxed);
+        Ok(Opened { settings: settings.clone(), stop, sinks })
+    }
+
+    /// The newest epoch whose state every sink can go on from without publishing its whole table again.
+    pub(crate) fn restore_up_to(&self) -> u64 {
+        let counts = self.sinks.iter().find(|sink| sink.identity.sink == COUNTS);
+        counts.map_or(u64::MAX, |counts| counts.published.unwrap_or(0))
+    }
+
+    /// Starts the threads. Nothing must have been fed yet.
+    ///
+    /// # Errors
+    /// Where a thread can not be started.
+    pub(crate) fn start(self, reader: &Reader, lineage: Lineage) -> io::Result<Sinks> {
+        let Opened { settings, stop, sinks } = self;
+        let (failed, failure) = mpsc::channel(sinks.len().max(1));
+        let mut running =
+            Sinks { reader: reader.clone(), stop: stop.clone(), failure, stats: Vec::new(), threads: Vec::new() };
+        for OpenSink { settings: own, identity, publisher, published } in sinks {
+            let stats = Arc::new(SinkStats::new(identity.sink, publisher.outcomes(), published));
+            running.stats.push(stats.clone());
+            let link = Link::new(reader.clone(), publisher, settings.limits, stats, published);
+            let store = format!("{:016x}", identity.store);
+            let encoder = Encoder { format: own.format, lineage, store, writer: identity.writer };
+            let thread = match (identity.sink, &settings.counts) {
+                (COUNTS, Some((_, granularities))) => {
+                    let content = Counts::new(encoder, granularities.clone());
+                    spawn(Follow::new(link, content, stop.clone()), identity.sink, failed.clone())?
+                }
+                _ => spawn(Follow::new(link, Corrections::new(encoder), stop.clone()), identity.sink, failed.clone())?,
+            };
+            running.threads.push(thread);
+        }
+        Ok(running)
+    }
+}
+
+fn spawn<C: Content + Send + 'static>(
+    follow: Follow<C>,
+    sink: &'static str,
+    failed: mpsc::Sender<Option<SinkError>>,
+) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(format!("sink-{sink}")).spawn(move || {
+        // The panic itself was reported by the panic hook.
+        let failure = match catch_unwind(AssertUnwindSafe(|| follow.run())) {
+            Ok(Ok(())) => return,
+            Ok(Err(FollowError::Sink(SinkError::Cancelled))) => {
+                tracing::warn!(
+                    sink,
+                    "the drain time was over before all was published; the next start goes on from there"
+                );
+                return;
+            }
+            Ok(Err(FollowError::Sink(error))) => Some(error),
+            Ok(Err(FollowError::Read(error))) => {
+                tracing::error!(sink, %error, "a sink holds what it reads, and it was gone");
+                None
+            }
+            Err(_) => None,
+        };
+        // At shutdown nobody listens any more.
+        let _ = failed.try_send(failure);
+    })
+}
+
+/// The running sinks.
+pub(crate) struct Sinks {
+    reader: Reader,
+    stop: Arc<Stop>,
+    /// Why one ended; `None` for a bug.
+    failure: mpsc::Receiver<Option<SinkError>>,
+    stats: Vec<Arc<SinkStats>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Sinks {
+    /// Says which epoch every sink could go on from after a restart without publishing its whole table again.
+    pub(crate) fn restore_up_to(&self) -> Box<dyn Fn() -> u64 + Send> {
+        match self.stats.iter().find(|stats| stats.name == COUNTS).cloned() {
+            Some(counts) => Box::new(move || counts.last_told()),
+            None => Box::new(|| u64::MAX),
+        }
+    }
+
+    /// What is told of them.
+    pub(crate) fn collector(&self) -> SinksCollector {
+        SinksCollector { reader: self.reader.clone(), sinks: self.stats.clone() }
+    }
+
+    /// Waits until a sink ends by itself, which it only does where it failed.
+    pub(crate) async fn failed(&mut self) -> SinkError {
+        match self.failure.recv().await {
+            Some(Some(error)) => error,
+            Some(None) | None => panic!("a sink's thread panicked; this is a bug in Recount"),
+        }
+    }
+
+    /// Publishes what is complete, for as long as `drain`, and ends the threads.
+    pub(crate) fn stop(self, drain: Duration) {
+        self.stop.ask(Instant::now() + drain);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a sink's thread panicked; this is a bug in Recount");
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The sinks against a real broker: whatever is killed, stopped or away in between, a reader of committed messages comes to the
+//! naive model's numbers, and has read every correction once.
+
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used)]
+
+mod published;
+mod support;
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use published::{Published, Sinks, Traffic, copy, count};
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use recount_tests::kafka::{Broker, Topics};
+use support::daemon::{Daemon, click};
+use support::{NOON_MS, PATIENCE};
+use tokio::time::{sleep, timeout};
+
+const EXACTLY_ONCE: &str = "exactly-once";
+
+/// The broker of all tests that leave it alone.
+fn broker() -> &'static Broker {
+    static BROKER: OnceLock<Broker> = OnceLock::new();
+    BROKER.get_or_init(Broker::start)
+}
+
+fn sinks<'a>(name: &'a str, delivery: &'a str) -> Sinks<'a> {
+    Sinks { servers: broker().servers(), name, delivery }
+}
+
+/// Two runs over the same bindings publish the same messages: the second starts from nothing and makes every epoch again.
+#[tokio::test(flavor = "multi_thread")]
+async fn published_topics_are_the_models_and_the_same_in_every_run() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = (home.path().join("first"), home.path().join("second"));
+    let mut traffic = Traffic::new(1);
+    let ours = sinks("same1", EXACTLY_ONCE);
+    let mut daemon = ours.start(&first).await;
+    for _ in 0..12 {
+        count(&mut daemon, traffic.next(80)).await;
+    }
+    ours.published(&daemon).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact() && published.corrections.len() > 100, "{}", published.corrections.len());
+
+    copy(&first, &second, &["runs"]);
+    std::fs::create_dir(second.join("runs")).unwrap();
+    let other = sinks("same2", EXACTLY_ONCE);
+    let daemon = other.start(&second).await;
+    other.published(&daemon).await;
+    drop(daemon);
+    let topics = Topics::of(broker().servers());
+    for sink in ["counts", "corrections"] {
+        let essence = |sinks: &Sinks<'_>| -> Vec<_> {
+            let messages = topics.consume(&sinks.topic(sink)).into_iter();
+            messages.map(|m| (m.partition, m.timestamp_ms, m.header("epoch"), m.key, m.value)).collect()
+        };
+        assert_eq!(essence(&ours), essence(&other), "{sink}");
+    }
+}
+
+/// Killed at any moment, with whatever transaction was open: after the next start nothing is there twice and nothing is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_daemon_publishes_nothing_twice_and_loses_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("killed", EXACTLY_ONCE));
+    let mut traffic = Traffic::new(2);
+    for round in 0..6 {
+        let mut daemon = ours.start(&dir).await;
+        for _ in 0..8 {
+            let events = traffic.next(60);
+            let answer = daemon.append(events).await;
+            assert_eq!(answer.accepted, 60);
+        }
+        sleep(Duration::from_millis(7 * round)).await;
+        daemon.kill();
+    }
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(10)).await;
+    ours.published(&daemon).await;
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact());
+}
+
+/// What a writer before us left open is taken back, and is never seen; when it wakes up, it can not commit it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_left_hanging_is_never_seen() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("hanging", EXACTLY_ONCE));
+    let mut traffic = Traffic::new(3);
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(300)).await;
+    ours.published(&daemon).await;
+    daemon.kill();
+    let topics = Topics::of(broker().servers());
+    let progress = topics.consume(&ours.topic("progress"));
+    let key = progress.iter().filter_map(|record| record.key.clone()).find(|key| key.ends_with(b".counts")).unwrap();
+    let key = String::from_utf8(key).unwrap();
+
+    // As the killed daemon would have left it: messages and progress are there, and the commit is not.
+    let zombie: ThreadedProducer<_> = ClientConfig::new()
+        .set("bootstrap.servers", broker().servers())
+        .set("transactional.id", format!("recount.{key}"))
+        .create()
+        .unwrap();
+    zombie.init_transactions(PATIENCE).unwrap();
+    zombie.begin_transaction().unwrap();
+    let store = key.split('.').next().unwrap();
+    let ahead = format!(r#"{{"store":"{store}","sink":"counts","generation":0,"epoch":999999,"writer":1}}"#);
+    zombie.send(BaseRecord::to(&ours.topic("counts")).key("poison").payload("{}")).unwrap();
+    zombie.send(BaseRecord::to(&ours.topic("progress")).key(&key).payload(&ahead)).unwrap();
+    zombie.flush(PATIENCE).unwrap();
+
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(100)).await;
+    ours.published(&daemon).await;
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact() && !published.rows.contains_key("poison"));
+    let commit = zombie.commit_transaction(PATIENCE).unwrap_err();
+    assert_eq!(code(&commit), Some(RDKafkaErrorCode::Fenced), "{commit}");
+    assert!(!ours.read().rows.contains_key("poison"));
+}
+
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    error.rdkafka_error_code()
+}
+
+/// A daemon that was stopped for longer than its transactions may be open, while a second one took over from a copy of its
+/// directory, publishes nothing when it wakes up, and ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zombie_publishes_nothing_and_stops() {
+    let home = tempfile::tempdir().unwrap();
+    let (first, second) = (home.path().join("first"), home.path().join("second"));
+    let ours = sinks("zombie", EXACTLY_ONCE);
+    let mut traffic = Traffic::new(4);
+    let mut zombie = ours.start(&first).await;
+    count(&mut zombie, traffic.next(300)).await;
+    ours.published(&zombie).await;
+    // It is stopped with something to publish.
+    let answer = zombie.append(traffic.next(200)).await;
+    assert_eq!(answer.accepted, 200);
+    zombie.signal("STOP");
+    copy(&first, &second, &[]);
+
+    let mut daemon = ours.start(&second).await;
+    count(&mut daemon, traffic.next(100)).await;
+    sleep(Duration::from_secs(5)).await;
+    zombie.signal("CONT");
+    let event = click("zombie", "zombie", NOON_MS);
+    let mut ingest = zombie.ingest.clone();
+    let append = recount_proto::v1::AppendRequest { request_id: "z".into(), events: vec![event] };
+    // It may have ended before it takes this.
+    let _ = timeout(PATIENCE, ingest.append(append)).await;
+    let (exit, said) = zombie.wait().await;
+    assert_eq!(exit, Some(1), "{said}");
+    assert!(said.contains("another process has taken over") || said.contains("was replaced"), "{said}");
+
+    count(&mut daemon, traffic.next(50)).await;
+    ours.published(&daemon).await;
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact());
+}
+
+/// A broker that goes away holds nothing up but publishing, and what waited is published when it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_broker_is_waited_for() {
+    let broker = Broker::start();
+    let home = tempfile::tempdir().unwrap();
+    let ours = Sinks { servers: broker.servers(), name: "away", delivery: EXACTLY_ONCE };
+    let mut traffic = Traffic::new(5);
+    let mut daemon = ours.start(&home.path().join("dir")).await;
+    count(&mut daemon, traffic.next(200)).await;
+    for _ in 0..2 {
+        let answer = daemon.append(traffic.next(100)).await;
+        assert_eq!(answer.accepted, 100);
+        broker.kill();
+        // What is counted can be read while nothing can be published.
+        count(&mut daemon, traffic.next(100)).await;
+        broker.restart();
+        count(&mut daemon, traffic.next(100)).await;
+    }
+    ours.published(&daemon).await;
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact());
+    assert_eq!(daemon.stop().await.0, Some(0));
+}
+
+/// A directory that is older than what was published is refused, and so is one that another writer has gone on from.
+#[tokio::test(flavor = "multi_thread")]
+async fn progress_newer_than_ours_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, older) = (home.path().join("dir"), home.path().join("older"));
+    let ours = sinks("newer", EXACTLY_ONCE);
+    let mut traffic = Traffic::new(6);
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(100)).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    copy(&dir, &older, &[]);
+    let mut daemon = ours.start(&dir).await;
+    for _ in 0..3 {
+        count(&mut daemon, traffic.next(50)).await;
+    }
+    assert_eq!(daemon.stop().await.0, Some(0));
+
+    let (exit, said) = ours.refused(&older);
+    assert_eq!(exit, Some(1));
+    assert!(said.contains("have been published, and the newest that this data directory has bound"), "{said}");
+    // A third writer of the newest directory makes the older one's next writer an old one.
+    let daemon = ours.start(&dir).await;
+    ours.published(&daemon).await;
+    let before = ours.read();
+    drop(daemon);
+    ours.start(&dir).await.kill();
+    let (exit, said) = ours.refused(&older);
+    assert_eq!(exit, Some(1));
+    assert!(said.contains("it was replaced, or the data directory is an older copy"), "{said}");
+    assert_eq!(ours.read(), before);
+}
+
+/// Without transactions some messages come again after a kill, and a reader who minds keys and ids is not harmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_least_once_a_repetition_is_harmless() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("atleast", "at-least-once"));
+    let mut traffic = Traffic::new(7);
+    for round in 0..5 {
+        let mut daemon = ours.start(&dir).await;
+        for _ in 0..6 {
+            let answer = daemon.append(traffic.next(60)).await;
+            assert_eq!(answer.accepted, 60);
+        }
+        sleep(Duration::from_millis(5 * round)).await;
+        daemon.kill();
+    }
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(10)).await;
+    ours.published(&daemon).await;
+    ours.read().check(&traffic.rows());
+}
+
+/// A sink that is added to a store with a history begins with every row and every correction there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_added_later_publishes_all_there_is() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("later", EXACTLY_ONCE));
+    let mut traffic = Traffic::new(8);
+    let mut daemon = Daemon::start(&dir).await;
+    for _ in 0..5 {
+        count(&mut daemon, traffic.next(100)).await;
+    }
+    assert_eq!(daemon.stop().await.0, Some(0));
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(100)).await;
+    ours.published(&daemon).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    let published: Published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact());
+    // In order it is published before the end, so the next start has nothing to say.
+    let daemon = ours.start(&dir).await;
+    ours.published(&daemon).await;
+    assert_eq!(ours.read(), published);
+}
+
+/// A row that retention takes away leaves the table too: its key comes without a value.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_gone_gets_a_tombstone() {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("gone", EXACTLY_ONCE));
+    let short =
+        [("RULES__CORRECTION_HORIZON", "1h"), ("RULES__DEDUP_HORIZON", "1h"), ("RULES__COUNTS_RETENTION", "1d")];
+    let mut daemon = ours.start_with(&dir, &short).await;
+    let clicks = |name: &str, day: i64| -> Vec<_> {
+        (0..9).map(|n| click(&format!("{name}{n}"), &format!("{name}{}", n % 3), NOON_MS + day * DAY_MS)).collect()
+    };
+    count(&mut daemon, clicks("old", 0)).await;
+    ours.published(&daemon).await;
+    // Three ads, in four sizes of windows.
+    assert_eq!((ours.read().rows.len(), ours.read().tombstones), (12, 0));
+    count(&mut daemon, clicks("new", 3)).await;
+    ours.published(&daemon).await;
+    let published = ours.read();
+    assert_eq!((published.rows.len(), published.tombstones), (12, 12));
+    assert!(published.rows.keys().all(|key| key.contains("/new")), "{:?}", published.rows.keys());
+    assert_eq!(daemon.stop().await.0, Some(0));
+}

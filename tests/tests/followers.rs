@@ -1,0 +1,107 @@
+//! Who follows the engine misses no epoch, and finds a checkpoint to go on from.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
+use recount_dataflow::engine::{Engine, Kept};
+use recount_dataflow::read::ReadError;
+use recount_dataflow::store::{BindingSink, EpochBinding};
+use recount_tests::harness::{Fed, Feeder, settings, streams};
+use recount_tests::history::{Cut, History};
+use recount_tests::mem_store::MemStore;
+
+/// Nothing outlives these tests.
+struct NoBindings;
+
+impl BindingSink for NoBindings {
+    fn bind(&mut self, _: &EpochBinding) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A history of which the engine keeps one epoch, and none of whose rows ever go.
+fn history(seed: u64) -> History {
+    let mut history = History::from_seed(seed);
+    (history.plan.cut, history.plan.kept, history.plan.history_epochs) = (Cut::Labels, Kept::All, 1);
+    history.rules.counts_retention_ms = None;
+    history
+}
+
+fn start(history: &History) -> Fed {
+    let sink = Box::new(NoBindings);
+    let engine = Engine::restore(settings(history), streams(history), None::<Checkpoint>, sink).unwrap();
+    Fed { reader: engine.reader(), engine }
+}
+
+#[test]
+fn no_epoch_leaves_before_its_follower_has_read_it() {
+    let mut corrections = 0;
+    for seed in 70_000..70_020 {
+        let history = history(seed);
+        let epochs = history.deliver();
+        let mut fed = start(&history);
+        let (slow, fast) = (fed.reader.follow(1), fed.reader.follow(1));
+        let mut feeder = Feeder::new(&history, &epochs);
+        for (epoch, records) in (1..).zip(&epochs) {
+            feeder.push_epoch(&mut fed.engine, epoch, records).unwrap();
+            fed.engine.drain().unwrap();
+            fast.advance(epoch + 1);
+        }
+        let upper = fed.reader.readable().upper;
+        assert_eq!(fed.reader.readable().since, 1, "the slower one holds everything");
+        assert!(fed.reader.is_held_back(upper - 2) && !fed.reader.is_held_back(upper - 1));
+        for epoch in 1..upper {
+            let of_epoch = fed.reader.snapshot(Some(epoch)).unwrap().corrections();
+            assert_eq!(of_epoch, fed.reader.corrections(epoch, epoch + 1), "seed {seed}, epoch {epoch}");
+            corrections += of_epoch.len();
+            slow.advance(epoch + 1);
+            let since = fed.reader.readable().since;
+            assert_eq!(since, (epoch + 1).min(upper - 1), "what is read is let go of");
+        }
+        let gone = fed.reader.snapshot(Some(0)).err();
+        assert!(matches!(gone, Some(ReadError::AsOfTooOld { .. })), "{gone:?}");
+        assert!(!fed.reader.is_held_back(0), "nobody is behind");
+    }
+    assert!(corrections > 100, "{corrections}");
+}
+
+#[test]
+fn a_checkpoint_that_somebody_may_go_on_from_is_kept() {
+    let history = (70_100..).map(history).find(|history| history.deliver().len() >= 8).unwrap();
+    let epochs = history.deliver();
+    let mut fed = start(&history);
+    let store = Arc::new(MemStore::default());
+    let mut checkpointer = Checkpointer::open(store.clone(), fed.reader.clone(), 1, 2).unwrap();
+    let published = Arc::new(AtomicU64::new(0));
+    let needed = published.clone();
+    checkpointer.keep_up_to(move || needed.load(Ordering::Relaxed));
+    let mut feeder = Feeder::new(&history, &epochs);
+    let kept = || Checkpoints::new(store.clone()).list().unwrap().iter().map(|info| info.epoch).collect::<Vec<_>>();
+    for (epoch, records) in (1..=8).zip(&epochs) {
+        feeder.push_epoch(&mut fed.engine, epoch, records).unwrap();
+        fed.engine.drain().unwrap();
+        // Who follows stands still at epoch 3, and comes to epoch 7 later.
+        published.store(if epoch < 8 { epoch.min(3) } else { 7 }, Ordering::Relaxed);
+        checkpointer.write().unwrap();
+        let expected: &[u64] = match epoch {
+            1 => &[1],
+            2 => &[1, 2],
+            3 => &[2, 3],
+            4 => &[3, 4],
+            5 => &[3, 4, 5],
+            6 => &[3, 5, 6],
+            7 => &[3, 6, 7],
+            _ => &[7, 8],
+        };
+        assert_eq!(kept(), expected, "after epoch {epoch}");
+    }
+    let checkpoints = Checkpoints::new(store.clone());
+    let found = |epoch_max| checkpoints.newest_up_to(epoch_max).unwrap().checkpoint.unwrap().epoch();
+    assert_eq!((found(u64::MAX), found(8), found(7)), (8, 8, 7));
+    // Where none is as old, the newest is as good as any.
+    assert_eq!(found(6), 8);
+}
