@@ -104,7 +104,8 @@ fn every_epoch_is_what_the_model_says_however_often_it_is_killed() {
             .map(|record| {
                 let partition = i32::from(record.stream) % partitions;
                 let offset = next.entry(partition).or_default();
-                held.insert(Position { stream: partition as u16, offset: *offset }, record.clone());
+                let arrived = recount_tests::record::Record { arrival_ms: Some(arrival_ms), ..record.clone() };
+                held.insert(Position { stream: partition as u16, offset: *offset }, arrived);
                 *offset += 1;
                 Record { timestamp_ms: Some(arrival_ms), ..Record::of(record.to_json()).to(partition) }
             })
