@@ -48,6 +48,7 @@ fn status(reason: ErrorReason) -> StatusCode {
         ErrorReason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorReason::MediaTypeUnknown => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         ErrorReason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorReason::RecordsFromKafka => StatusCode::CONFLICT,
         _ => match reason.code() {
             Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
             Code::NotFound => StatusCode::NOT_FOUND,

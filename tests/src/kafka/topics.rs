@@ -1,6 +1,7 @@
 //! What tests do with topics: make, fill, read, change and delete them.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
@@ -12,8 +13,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Header, Headers as _, Message as _, OwnedHeaders};
 use rdkafka::metadata::MetadataTopic;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::wire::Wire;
 
@@ -68,6 +69,22 @@ impl Record {
     pub fn header(&self, name: &str) -> Option<String> {
         let (_, value) = self.headers.iter().find(|(header, _)| header == name)?;
         value.as_ref().map(|value| String::from_utf8_lossy(value).into_owned())
+    }
+}
+
+/// Why the first record was not taken that was not.
+#[derive(Default)]
+struct Refusal(Mutex<Option<KafkaError>>);
+
+impl ClientContext for Refusal {}
+
+impl ProducerContext for Refusal {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((cause, _)) = result {
+            self.0.lock().unwrap().get_or_insert(cause.clone());
+        }
     }
 }
 
@@ -146,12 +163,15 @@ impl Topics {
 
     /// Writes records, and waits until all replicas in sync have them.
     pub fn produce(&self, topic: &str, records: &[Record]) {
-        let producer: BaseProducer =
-            config(&self.servers).set("linger.ms", "1").set("message.max.bytes", "10000000").create().unwrap();
+        let mut config = config(&self.servers);
+        config.set("linger.ms", "1").set("message.max.bytes", "10000000");
+        let producer: BaseProducer<Refusal> = config.create_with_context(Refusal::default()).unwrap();
         for record in records {
             self.send(&producer, topic, record);
         }
         producer.flush(WAIT).unwrap();
+        let refusal = producer.context().0.lock().unwrap().take();
+        assert_eq!(refusal, None, "{topic} did not take a record");
     }
 
     /// Writes text records with neither key nor headers.
@@ -197,7 +217,7 @@ impl Topics {
     }
 
     /// Hands a record to a producer.
-    fn send(&self, producer: &BaseProducer, topic: &str, record: &Record) {
+    fn send(&self, producer: &BaseProducer<Refusal>, topic: &str, record: &Record) {
         let mut message: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
         message.partition = record.partition;
         message.timestamp = record.timestamp_ms;

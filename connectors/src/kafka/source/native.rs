@@ -34,7 +34,8 @@ pub(in crate::kafka) const WRITE: i32 = c::rd_kafka_AclOperation_t::RD_KAFKA_ACL
 /// Asks for topics by name; those that are not there, or that this user may not see, are not in the answer.
 ///
 /// # Errors
-/// Where the cluster does not answer within `wait`, or refuses.
+/// Where the cluster does not answer within `wait`, or refuses: as an error of which rdkafka tells the code, unlike of those of its
+/// admin calls, or what passes by itself could not be told from what does not.
 pub(in crate::kafka) fn describe<C: ClientContext>(
     client: &Client<C>,
     names: &[&str],
@@ -61,16 +62,16 @@ pub(in crate::kafka) fn describe<C: ClientContext>(
         // The request's own time-out answers; this one is behind it.
         let event = c::rd_kafka_queue_poll(queue.0, wait_ms.saturating_add(1_000));
         if event.is_null() {
-            return Err(Cause::AdminOp(Code::OperationTimedOut));
+            return Err(Cause::Global(Code::OperationTimedOut));
         }
         let event = Owned(event, c::rd_kafka_event_destroy);
         let error = Code::from(c::rd_kafka_event_error(event.0));
         if error != Code::NoError {
-            return Err(Cause::AdminOp(error));
+            return Err(Cause::Global(error));
         }
         let result = c::rd_kafka_event_DescribeTopics_result(event.0);
         if result.is_null() {
-            return Err(Cause::AdminOp(Code::BadMessage));
+            return Err(Cause::Global(Code::BadMessage));
         }
         let mut count = 0;
         let described = c::rd_kafka_DescribeTopics_result_topics(result, &mut count);
@@ -90,12 +91,12 @@ unsafe fn one(topic: *const c::rd_kafka_TopicDescription_t) -> Result<Option<(St
         match code {
             Code::NoError => {}
             Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::TopicAuthorizationFailed => return Ok(None),
-            code => return Err(Cause::AdminOp(code)),
+            code => return Err(Cause::Global(code)),
         }
         let text = |text: *const c_char| CStr::from_ptr(text).to_string_lossy().into_owned();
         let id = c::rd_kafka_Uuid_base64str(c::rd_kafka_TopicDescription_topic_id(topic));
         if id.is_null() {
-            return Err(Cause::AdminOp(Code::BadMessage));
+            return Err(Cause::Global(Code::BadMessage));
         }
         let id = text(id);
         let mut partitions = 0;
