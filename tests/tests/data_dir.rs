@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use recount_connectors::bindings::{BindingLog, Bindings, delete_bindings_below};
-use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
+use recount_connectors::data_dir::{DataDir, DataDirError, FORMAT, NewStore};
 use recount_connectors::log::{Log, LogError, LogSettings};
 use recount_connectors::store::DirectoryStore;
 use recount_dataflow::domain::fact::Position;
@@ -277,7 +277,8 @@ fn other_rules_other_formats_and_decay_are_refused_with_what_to_do() {
         assert!(refused.is_some_and(|error| !error.is_retryable()), "byte {at} of {text}");
         disk.damage("store.json", |bytes| bytes[at] ^= 1);
     }
-    disk.damage("store.json", |bytes| *bytes = text.replace("\"format\": 1", "\"format\": 2").into_bytes());
+    let (ours, later) = (format!("\"format\": {FORMAT}"), format!("\"format\": {}", FORMAT + 1));
+    disk.damage("store.json", |bytes| *bytes = text.replace(&ours, &later).into_bytes());
     assert!(open(rules).err().unwrap().to_string().contains("use a newer version"));
 }
 

@@ -74,8 +74,11 @@ impl Checkpoints {
     /// # Errors
     /// As [`newest`](Checkpoints::newest).
     pub fn newest_up_to(&self, epoch_max: u64) -> Result<Found, CheckpointError> {
-        let listed = self.list()?;
-        let old: Vec<u64> = listed.iter().filter(|info| info.epoch <= epoch_max).map(|info| info.number).collect();
+        let newer: Vec<u64> =
+            self.list()?.iter().filter(|info| epoch_max < info.epoch).map(|info| info.number).collect();
+        // One that can not be read may be as old: it is tried, and told of.
+        let mut old = numbers(&*self.store)?;
+        old.retain(|number| !newer.contains(number));
         match self.newest_of(&old) {
             Ok(found @ Found { checkpoint: Some(_), .. }) => Ok(found),
             Ok(_) | Err(CheckpointError::NoneUsable { .. }) => self.newest(),
