@@ -4,6 +4,8 @@ CARGO ?= cargo
 # How many random histories `make soak` runs, and how long each fuzz target, in seconds.
 RECOUNT_HISTORIES ?= 50000
 FUZZ_SECONDS ?= 300
+# How many histories it sends through a real broker that is killed.
+RECOUNT_KAFKA_ROUNDS ?= 300
 
 .PHONY: demo test bench soak lint format fuzz
 
@@ -23,6 +25,8 @@ bench:
 # What takes too long, or needs what CI can not reach: long histories, fuzzing, the advisory database.
 soak: fuzz
 	RECOUNT_HISTORIES=$(RECOUNT_HISTORIES) $(CARGO) test --locked --release --package recount-tests
+	RECOUNT_KAFKA_ROUNDS=$(RECOUNT_KAFKA_ROUNDS) $(CARGO) test --locked --release --package recount-server \
+		--features kafka --test kafka_chaos
 	.ci/deny check advisories
 
 fuzz:

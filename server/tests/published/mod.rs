@@ -14,7 +14,7 @@ use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::Rules;
 use recount_proto::v1 as wire;
 use recount_tests::kafka::{Record as Message, Topics};
-use recount_tests::model::{Delivered, Model};
+use recount_tests::model::{Delivered, Model, RowKey, RowValue};
 use recount_tests::record::{Body, Click, Record, Verdict};
 use serde_json::Value;
 
@@ -85,22 +85,49 @@ impl Traffic {
     /// The rows after all that was sent: `granularity/window_start_ms/ad_id` and the eight metrics.
     pub fn rows(&self) -> BTreeMap<String, [i64; 8]> {
         let model = Model::new(Rules::default(), std::slice::from_ref(&self.sent));
-        let rows = model.state(1).rows.iter().map(|(key, value)| {
-            let eight = &value.metrics;
-            let metrics = [
-                eight.received,
-                eight.duplicates,
-                eight.gross_clicks,
-                eight.invalid_clicks,
-                eight.clicks,
-                eight.unique_users,
-                eight.spend_micros,
-                eight.invalid_spend_micros,
-            ];
-            (format!("{}/{}/{}", key.granularity.as_str(), key.start_ms, key.ad_id), metrics)
-        });
-        rows.collect()
+        model.state(1).rows.iter().map(|(key, value)| (name(key), eight(value))).collect()
     }
+}
+
+/// The key of a row's messages.
+pub fn name(key: &RowKey) -> String {
+    format!("{}/{}/{}", key.granularity.as_str(), key.start_ms, key.ad_id)
+}
+
+/// The eight metrics of a row of the model.
+pub fn eight(row: &RowValue) -> [i64; 8] {
+    let eight = &row.metrics;
+    [
+        eight.received,
+        eight.duplicates,
+        eight.gross_clicks,
+        eight.invalid_clicks,
+        eight.clicks,
+        eight.unique_users,
+        eight.spend_micros,
+        eight.invalid_spend_micros,
+    ]
+}
+
+/// The same of a row as JSON has it.
+pub fn metrics(row: &Value) -> [i64; 8] {
+    let names = [
+        "received",
+        "duplicates",
+        "gross_clicks",
+        "invalid_clicks",
+        "clicks",
+        "unique_users",
+        "spend_micros",
+        "invalid_spend_micros",
+    ];
+    names.map(|name| row["metrics"][name].as_i64().unwrap())
+}
+
+/// The key of a row as JSON has it.
+pub fn name_of(row: &Value) -> String {
+    let (granularity, ad_id) = (row["granularity"].as_str().unwrap(), row["ad_id"].as_str().unwrap());
+    format!("{granularity}/{}/{ad_id}", row["window_start_ms"])
 }
 
 fn to_wire(body: &Body) -> wire::Event {
@@ -238,28 +265,13 @@ impl Published {
     /// Holds it against the model: the rows are the model's, every row has as many corrections as its revision says, and each goes on
     /// where the one before it ended.
     pub fn check(&self, rows: &BTreeMap<String, [i64; 8]>) {
-        let metrics = |row: &Value| -> [i64; 8] {
-            let names = [
-                "received",
-                "duplicates",
-                "gross_clicks",
-                "invalid_clicks",
-                "clicks",
-                "unique_users",
-                "spend_micros",
-                "invalid_spend_micros",
-            ];
-            names.map(|name| row["metrics"][name].as_i64().unwrap())
-        };
         let found: BTreeMap<String, [i64; 8]> =
             self.rows.iter().map(|(key, row)| (key.clone(), metrics(row))).collect();
         assert_eq!(&found, rows);
         let mut of_rows: BTreeMap<String, BTreeMap<u64, &Value>> = BTreeMap::new();
         for (correction, _) in self.corrections.values() {
             let after = &correction["after"];
-            let (granularity, ad_id) = (after["granularity"].as_str().unwrap(), after["ad_id"].as_str().unwrap());
-            let key = format!("{granularity}/{}/{ad_id}", after["window_start_ms"]);
-            of_rows.entry(key).or_default().insert(after["revision"].as_u64().unwrap(), correction);
+            of_rows.entry(name_of(after)).or_default().insert(after["revision"].as_u64().unwrap(), correction);
         }
         for (key, row) in &self.rows {
             let corrections = of_rows.remove(key).unwrap_or_default();
