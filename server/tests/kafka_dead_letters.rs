@@ -152,7 +152,10 @@ fn check(letters: &[Record], source: &[Record], reasons: &[&str]) {
         assert_eq!((&letter.key, &own, letter.timestamp_ms), (&record.key, &record.headers, record.timestamp_ms));
         assert!(letter.value == record.value, "the value of {:?} is another", record.key);
         let said = |name: &str| letter.header(&format!("{PREFIX}{name}"));
-        assert_eq!((said("connector.name").as_deref(), said("missing"), said("value.bytes")), (Some("recount"), None, None));
+        assert_eq!(
+            (said("connector.name").as_deref(), said("missing"), said("value.bytes")),
+            (Some("recount"), None, None)
+        );
         assert!(said("exception.message").is_some_and(|message| !message.is_empty()));
         found.push(said("exception.class.name").unwrap());
     }
@@ -175,7 +178,8 @@ async fn poison_is_a_dead_letter_once_and_the_stream_goes_on() {
             let (code, out, err) = recount(&["kafka", "check", "--config", file.to_str().unwrap(), "--json"]);
             let report: Value = serde_json::from_str(&out).unwrap();
             let looked_at = report["topics"].as_array().unwrap().iter();
-            let looked_at: Vec<_> = looked_at.map(|topic| (topic["name"].as_str(), topic["read_as"].as_str())).collect();
+            let looked_at: Vec<_> =
+                looked_at.map(|topic| (topic["name"].as_str(), topic["read_as"].as_str())).collect();
             let expected =
                 [(Some("clicks"), Some("content-type")), (Some("dlq.clicks"), None), (Some("clicks.progress"), None)];
             assert_eq!((code, looked_at), (Some(0), expected.to_vec()), "{err}{out}");
@@ -218,7 +222,8 @@ async fn what_was_quarantined_before_is_published_as_far_as_it_is_there() {
     let (dir, topics) = (home.path().join("dir"), topics());
     topics.create("old", 1, &[]);
     topics.create("dlq.old", 1, &[("max.message.bytes", "20000")]);
-    topics.produce("old", &[json("gone").keyed("k").with("own", "h"), json(json_click(&"u".repeat(50_000))).keyed("k")]);
+    topics
+        .produce("old", &[json("gone").keyed("k").with("own", "h"), json(json_click(&"u".repeat(50_000))).keyed("k")]);
     let mut daemon = start(&dir, &settings(home.path(), "old", None)).await;
     let deadline = Instant::now() + PATIENCE;
     while daemon.status().await.quarantined < 2 {

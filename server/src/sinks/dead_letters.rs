@@ -155,7 +155,8 @@ fn letter(stream: &StreamName, record: &SetAside, original: Option<Original>, by
         bytes.sum()
     };
     let taken = RECORD_BYTES + of_headers(&ours);
-    let beside = |original: &Original| taken + of_headers(&original.headers) + original.key.as_ref().map_or(0, Vec::len);
+    let beside =
+        |original: &Original| taken + of_headers(&original.headers) + original.key.as_ref().map_or(0, Vec::len);
     if bytes_max < beside(&original) {
         missing.key_and_headers = true;
         (original.key, original.headers) = (None, Vec::new());

@@ -253,9 +253,10 @@ impl Producer {
         };
         match (code, cause) {
             (Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch), _) => Failure::Fenced(why),
-            (Some(code), cause) if is_refusal(code) => {
-                Failure::Refused(KafkaError::call(format!("{} can not be written: {why}", self.topics.join(", ")), cause))
-            }
+            (Some(code), cause) if is_refusal(code) => Failure::Refused(KafkaError::call(
+                format!("{} can not be written: {why}", self.topics.join(", ")),
+                cause,
+            )),
             (_, Cause::Transaction(error)) if error.txn_requires_abort() => Failure::Abort(why),
             (_, Cause::MessageProduction(_)) if self.producer.client().fatal_error().is_none() => Failure::Abort(why),
             _ => Failure::Unknown(why),

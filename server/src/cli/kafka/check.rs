@@ -83,8 +83,11 @@ fn looked_at(args: &CheckArgs, config: &Config) -> Result<Asked, CliError> {
     if let Some(kafka) = &config.kafka {
         let client = super::client(&kafka.bootstrap_servers, &kafka.properties)?;
         let format = |text: &str| text.parse().expect("formats of topics are checked with the settings");
-        let mut topics: Vec<(String, Role)> =
-            kafka.topics.iter().map(|topic| (topic.name.clone(), Role::Read { format: format(&topic.format) })).collect();
+        let mut topics: Vec<(String, Role)> = kafka
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), Role::Read { format: format(&topic.format) }))
+            .collect();
         let mut letters: Vec<&String> = kafka.topics.iter().filter_map(|topic| topic.dlq.as_ref()).collect();
         letters.sort_unstable();
         letters.dedup();
