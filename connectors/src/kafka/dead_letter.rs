@@ -24,6 +24,9 @@ const PREFIX: &str = "__connect.errors.";
 const CONNECTOR: &str = "recount";
 /// Where the record failed: Recount reads and judges it in one.
 const STAGE: &str = "VALUE_CONVERTER";
+/// The headers that say what is missing.
+const VALUE_BYTES: &str = "value.bytes";
+const MISSING: &str = "missing";
 /// The group that reads dead letters; it commits nothing.
 const GROUP: &str = "recount-dead-letters";
 
@@ -55,6 +58,8 @@ pub struct DeadLetter {
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// When it arrived first, ms since 1970 UTC.
     pub timestamp_ms: Option<i64>,
+    /// How many bytes its value had, where this is only the beginning.
+    pub cut_from_bytes: Option<u64>,
     /// Where it lies: partition and offset of the topic of dead letters.
     pub place: (i32, i64),
 }
@@ -78,10 +83,7 @@ impl Origin {
 
     /// What headers say of it; `None` where they do not.
     fn of(headers: &[(String, Option<Vec<u8>>)]) -> Option<Self> {
-        let text = |name: &str| {
-            let found = headers.iter().rfind(|(header, _)| header.strip_prefix(PREFIX) == Some(name))?;
-            Some(String::from_utf8_lossy(found.1.as_deref()?).into_owned())
-        };
+        let text = |name: &str| text_of(headers, name);
         Some(Origin {
             topic: text("topic")?,
             partition: text("partition")?.parse().ok()?,
@@ -92,10 +94,36 @@ impl Origin {
     }
 }
 
+/// The last header of this name behind the prefix, as text.
+fn text_of(headers: &[(String, Option<Vec<u8>>)], name: &str) -> Option<String> {
+    let found = headers.iter().rfind(|(header, _)| header.strip_prefix(PREFIX) == Some(name))?;
+    Some(String::from_utf8_lossy(found.1.as_deref()?).into_owned())
+}
+
+/// What a dead letter has not of the record that it stands for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// How many bytes the value had, where only its beginning is there.
+    pub value_bytes: Option<u64>,
+    /// Whether key and headers are not there, though the record may have had some.
+    pub key_and_headers: bool,
+}
+
+impl Missing {
+    /// The headers that say so; none where nothing is missing.
+    pub fn headers(&self) -> Vec<(String, Option<Vec<u8>>)> {
+        let value = self.value_bytes.map(|bytes| (VALUE_BYTES, bytes.to_string()));
+        let rest = self.key_and_headers.then(|| (MISSING, "key, headers".to_owned()));
+        let named = |(name, text): (&str, String)| (format!("{PREFIX}{name}"), Some(text.into_bytes()));
+        [value, rest].into_iter().flatten().map(named).collect()
+    }
+}
+
 impl DeadLetter {
     fn of(message: &BorrowedMessage<'_>) -> Self {
         let mut headers = native::headers(message);
         let origin = Origin::of(&headers);
+        let cut_from_bytes = text_of(&headers, VALUE_BYTES).and_then(|bytes| bytes.parse().ok());
         headers.retain(|(name, _)| !name.starts_with(PREFIX));
         DeadLetter {
             origin,
@@ -103,6 +131,7 @@ impl DeadLetter {
             value: message.payload().map(<[u8]>::to_vec),
             headers,
             timestamp_ms: message.timestamp().to_millis(),
+            cut_from_bytes,
             place: (message.partition(), message.offset()),
         }
     }

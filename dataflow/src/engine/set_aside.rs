@@ -1,6 +1,7 @@
 //! Records in no window, kept within bounds.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::domain::rules::DAY_MS;
@@ -66,7 +67,8 @@ impl SetAsideList {
         let mut list = SetAsideList { dropped, ..SetAsideList::newest() };
         for (number, record) in records {
             list.next_number = number;
-            list.push(record);
+            // Who follows may need them all still.
+            list.push(record, 0);
         }
         list
     }
@@ -91,8 +93,32 @@ impl SetAsideList {
         records
     }
 
-    /// Adds a record.
-    pub(crate) fn push(&mut self, record: SetAside) {
+    /// The quarantined records of some epochs, in their order.
+    pub(crate) fn quarantined(&self, epochs: Range<u64>) -> Vec<Arc<SetAside>> {
+        let mut records = Vec::new();
+        for kept in self.kept.iter().filter(|(reason, _)| !reason.is_parked()).map(|(_, kept)| &kept.records) {
+            let first = kept.partition_point(|(_, record)| record.epoch < epochs.start);
+            records.extend(kept.range(first..).take_while(|(_, record)| record.epoch < epochs.end).cloned());
+        }
+        records.sort_by_key(|(number, _)| *number);
+        records.into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// Lets go of what there is no room for, but of nothing from `needed_from` on, the first epoch that somebody who follows has not
+    /// done with.
+    pub(crate) fn let_go(&mut self, needed_from: u64) {
+        if self.keep == Keep::Newest {
+            self.dropped += self.kept.values_mut().map(|kept| kept.let_go(i64::MIN, needed_from)).sum::<u64>();
+        }
+    }
+
+    /// Whether what those who follow need takes more room than there should be.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.keep == Keep::Newest && self.kept.values().any(|kept| 2 * NEWEST_BYTES < kept.bytes)
+    }
+
+    /// Adds a record, and lets go of what is too old or too much, but of nothing from epoch `needed_from` on.
+    pub(crate) fn push(&mut self, record: SetAside, needed_from: u64) {
         let kept = self.kept.entry(record.reason).or_default();
         let bytes = RECORD_BYTES + record.payload.len();
         let has_room = kept.records.len() < FIRST_RECORDS && kept.bytes + bytes <= FIRST_BYTES;
@@ -101,7 +127,7 @@ impl SetAsideList {
             kept.records.push_back((self.next_number, Arc::new(record.clone())));
         }
         if self.keep == Keep::Newest {
-            self.dropped += kept.let_go(record.set_aside_at_ms - NEWEST_MS);
+            self.dropped += kept.let_go(record.set_aside_at_ms - NEWEST_MS, needed_from);
         }
         self.next_number += 1;
         if let Some(stream) = &mut self.stream {
@@ -135,10 +161,12 @@ impl SetAsideList {
 }
 
 impl Kept {
-    /// Drops what is older than a time or more than there is room for, but never the newest; returns how many went.
-    fn let_go(&mut self, from_ms: i64) -> u64 {
+    /// Drops what is older than a time or more than there is room for, but never the newest, and nothing of epochs from `needed_from`
+    /// on; returns how many went.
+    fn let_go(&mut self, from_ms: i64, needed_from: u64) -> u64 {
         let mut dropped = 0;
         while let Some((_, oldest)) = self.records.front().filter(|_| self.records.len() > 1)
+            && oldest.epoch < needed_from
             && (oldest.set_aside_at_ms < from_ms || NEWEST_BYTES < self.bytes)
         {
             self.bytes -= RECORD_BYTES + oldest.payload.len();
@@ -173,12 +201,12 @@ mod tests {
     #[test]
     fn a_service_keeps_the_newest_and_counts_what_goes() {
         let mut list = SetAsideList::newest();
-        list.push(record(0, 1));
-        list.push(record(NEWEST_MS, 1));
+        list.push(record(0, 1), u64::MAX);
+        list.push(record(NEWEST_MS, 1), u64::MAX);
         assert_eq!((numbers(&list), list.dropped()), (vec![1, 2], 0));
-        list.push(record(NEWEST_MS + 1, 1));
+        list.push(record(NEWEST_MS + 1, 1), u64::MAX);
         assert_eq!((numbers(&list), list.dropped(), list.oldest()), (vec![2, 3], 1, 2));
-        (0..65).for_each(|_| list.push(record(NEWEST_MS + 1, 1 << 20)));
+        (0..65).for_each(|_| list.push(record(NEWEST_MS + 1, 1 << 20), u64::MAX));
         assert_eq!(list.oldest(), numbers(&list)[0]);
         assert_eq!(numbers(&list).len() as u64 + list.dropped(), 68);
         assert!(numbers(&list).len() < 65, "64 MiB are kept");
@@ -187,17 +215,32 @@ mod tests {
     #[test]
     fn a_replay_keeps_the_first() {
         let mut list = SetAsideList::first(false);
-        (0..FIRST_RECORDS as i64 + 5).for_each(|at_ms| list.push(record(at_ms, 1)));
+        (0..FIRST_RECORDS as i64 + 5).for_each(|at_ms| list.push(record(at_ms, 1), u64::MAX));
         assert_eq!(numbers(&list), (1..=FIRST_RECORDS as u64).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_needed_stays_until_it_is_not() {
+        let mut list = SetAsideList::newest();
+        let of = |epoch: u64| SetAside { reason: Reason::Unreadable, epoch, ..record(0, 1 << 20) };
+        (1..=200).for_each(|epoch| list.push(of(epoch), 50));
+        assert_eq!((list.oldest(), list.dropped(), list.is_overfull()), (50, 49, true));
+        let records = list.after(0, u64::MAX).into_iter().map(|(number, record)| (number, (*record).clone())).collect();
+        let mut restored = SetAsideList::restore(records, 49);
+        assert_eq!((restored.oldest(), restored.dropped()), (50, 49));
+        let epochs = |records: Vec<Arc<SetAside>>| records.iter().map(|record| record.epoch).collect::<Vec<_>>();
+        assert_eq!(epochs(restored.quarantined(60..63)), [60, 61, 62]);
+        restored.let_go(201);
+        assert!(!restored.is_overfull() && restored.oldest() > 130, "{}", restored.oldest());
     }
 
     #[test]
     fn a_restored_list_goes_on() {
         let mut list = SetAsideList::newest();
-        (0..3).for_each(|at_ms| list.push(record(at_ms, 1)));
+        (0..3).for_each(|at_ms| list.push(record(at_ms, 1), u64::MAX));
         let records = list.after(0, u64::MAX).into_iter().map(|(number, record)| (number, (*record).clone())).collect();
         let mut restored = SetAsideList::restore(records, 7);
-        restored.push(record(3, 1));
+        restored.push(record(3, 1), u64::MAX);
         assert_eq!((numbers(&restored), restored.dropped()), (vec![1, 2, 3, 4], 7));
     }
 }

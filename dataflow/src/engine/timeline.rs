@@ -235,6 +235,8 @@ impl Timeline {
     pub(crate) fn followers<T>(&self, change: impl FnOnce(&mut Followers) -> T) -> T {
         let mut state = self.lock();
         let changed = change(&mut state.followers);
+        let needed_from = state.followers.slowest().unwrap_or(u64::MAX);
+        state.set_aside.let_go(needed_from);
         let forgotten = state.forget();
         drop(state);
         // What nobody else holds is freed outside of the lock.
@@ -242,13 +244,15 @@ impl Timeline {
         changed
     }
 
-    /// How many complete epochs the slowest follower has not done with, and whether they take more memory than the history may.
+    /// How many complete epochs the slowest follower has not done with, and whether they take more memory than the history, or the
+    /// records that they set aside, may.
     pub(crate) fn held_back(&self) -> (u64, bool) {
         let state = self.lock();
         let Some(next) = state.followers.slowest() else { return (0, false) };
         let Readable { since, upper } = state.readable();
         // The newest epoch stays anyway, however large it is.
         let is_large = next <= since && next + 1 < upper && state.history.bytes < state.bytes;
+        let is_large = is_large || next + 1 < upper && state.set_aside.is_overfull();
         (upper.saturating_sub(next), is_large)
     }
 
@@ -330,7 +334,8 @@ impl Inner {
             parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
         }));
         set_aside.sort_by_key(|record: &SetAside| record.position);
-        set_aside.into_iter().for_each(|record| self.set_aside.push(record));
+        let needed_from = self.followers.slowest().unwrap_or(u64::MAX);
+        set_aside.into_iter().for_each(|record| self.set_aside.push(record, needed_from));
         let deltas: Vec<Delta> = parts.into_iter().map(|part| part.delta).collect();
         let bytes = deltas.iter().map(Delta::byte_len).sum();
         self.bytes += bytes;

@@ -1,6 +1,7 @@
 //! The handle that readers hold.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
@@ -120,8 +121,8 @@ impl Reader {
         Follower { shared: Arc::clone(&self.shared), number }
     }
 
-    /// Whether somebody who follows is more than `epochs_max` complete epochs behind, or what the history holds for it takes more
-    /// memory than the history may: then no more should be fed.
+    /// Whether somebody who follows is more than `epochs_max` complete epochs behind, or what is held for it takes more memory than the
+    /// history or the records set aside may: then no more should be fed.
     pub fn is_held_back(&self, epochs_max: u64) -> bool {
         let (epochs, is_large) = self.shared.timeline.held_back();
         epochs_max < epochs || is_large
@@ -137,6 +138,12 @@ impl Reader {
     /// quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
     pub fn set_aside(&self, parked: bool, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
         self.shared.timeline.set_aside(|list| list.list(parked, reason, after, limit))
+    }
+
+    /// The quarantined records of complete epochs, in the order in which they were set aside. A follower keeps those of the epochs that
+    /// it has not done with.
+    pub fn quarantined(&self, epochs: Range<u64>) -> Vec<Arc<SetAside>> {
+        self.shared.timeline.set_aside(|list| list.quarantined(epochs))
     }
 
     /// The number of the checkpoint that the engine went on from; `None` where it began with nothing.

@@ -82,7 +82,7 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
     }
     let settings = server_settings(&config)?;
     if settings.sinks.is_some() && args.data_dir.is_none() {
-        let message = "[sink.kafka] needs --data-dir: what is published must be bound for good, and files are not";
+        let message = "[sink.kafka] and the dlq of a topic need --data-dir: what is published must be bound for good, and files are not";
         return Err(CliError::failed(message));
     }
     let input = match &args.data_dir {

@@ -119,8 +119,13 @@ fn topics(text: &str) -> Result<Vec<TopicConfig>, String> {
     let topics = parsed.map_err(|error| format!("every topic has a name and a format: {}", error.message()))?.value;
     for (place, topic) in topics.iter().enumerate() {
         let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if topic.name.is_empty() || TOPIC_BYTES_MAX < topic.name.len() || !topic.name.chars().all(is_legal) {
-            return Err(format!("{:?} is no name of a topic", topic.name));
+        for name in [Some(&topic.name), topic.dlq.as_ref()].into_iter().flatten() {
+            if name.is_empty() || TOPIC_BYTES_MAX < name.len() || !name.chars().all(is_legal) {
+                return Err(format!("{name:?} is no name of a topic"));
+            }
+        }
+        if topics.iter().any(|other| Some(&other.name) == topic.dlq.as_ref()) {
+            return Err(format!("topic {:?}: its dlq is a topic that is read", topic.name));
         }
         if topics[..place].iter().any(|other| other.name == topic.name) {
             return Err(format!("topic {:?} is given twice", topic.name));
@@ -242,6 +247,9 @@ mod tests {
         assert!(problem("").contains("without topics"));
         assert!(topic("name = \"a b\"\nformat = \"json\"").contains("no name of a topic"));
         assert!(topic("name = \"a\"\nformat = \"avro\"").contains("no format; write event"));
+        let dlq = |name: &str| topic(&format!("name = \"a\"\nformat = \"json\"\ndlq = \"{name}\""));
+        assert!(dlq("").contains("no name of a topic") && dlq("a").contains("its dlq is a topic that is read"));
+        assert!(dlq("recount.progress").contains("is a topic of sink.kafka too"));
         assert!(topic("name = \"a\"").contains("missing field `format`"));
         assert!(topic("name = \"a\"\nformat = \"json\"\ndql = \"b\"").contains("unknown field `dql`"));
         assert!(problem("star = \"latest\"").contains("source.kafka.star; did you mean source.kafka.start?"));

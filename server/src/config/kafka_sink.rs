@@ -24,6 +24,18 @@ pub(crate) struct KafkaSinks {
     pub(crate) epochs_behind_max: u64,
     pub(crate) corrections: Option<KafkaSink>,
     pub(crate) counts: Option<KafkaCounts>,
+    pub(crate) dead_letters: Option<KafkaDeadLetters>,
+}
+
+/// The topics of dead letters, in the cluster that records come from.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
+pub(crate) struct KafkaDeadLetters {
+    pub(crate) bootstrap_servers: String,
+    pub(crate) properties: BTreeMap<String, String>,
+    /// By the topic that records come from.
+    pub(crate) topics: BTreeMap<String, String>,
+    pub(crate) replication: Option<u16>,
 }
 
 /// One sink.
@@ -62,7 +74,8 @@ impl Read<'_> {
         let transaction_messages = self.number("sink.kafka.transaction_messages", 1, 100_000_000)?;
         let transaction_bytes = self.with("sink.kafka.transaction_bytes", units::size)?.max(1);
         let epochs_behind_max = self.number("sink.kafka.epochs_behind_max", 1, 1_000_000)? as u64;
-        if corrections.is_none() && counts.is_none() {
+        let dead_letters = source.map(|source| self.dead_letters(source)).transpose()?.flatten();
+        if corrections.is_none() && counts.is_none() && dead_letters.is_none() {
             return match named.is_empty() && own.is_empty() {
                 true => Ok(None),
                 false => Err(ConfigError::new(
@@ -71,10 +84,16 @@ impl Read<'_> {
             };
         }
         let topics = [&corrections, &counts].map(|sink| sink.as_ref().map(|sink| sink.topic.as_str()));
-        if topics[0] == topics[1] || topics.contains(&Some(&progress_topic)) {
+        let is_twice = topics[0].is_some() && topics[0] == topics[1];
+        if is_twice || topics.contains(&Some(&progress_topic)) {
             return Err(ConfigError::new(
                 "two of sink.kafka.corrections.topic, sink.kafka.counts.topic and sink.kafka.progress_topic are the same",
             ));
+        }
+        let others: Vec<&str> = topics.into_iter().flatten().chain([progress_topic.as_str()]).collect();
+        let mut letters = dead_letters.iter().flat_map(|letters| letters.topics.values());
+        if let Some(dlq) = letters.find(|dlq| others.contains(&dlq.as_str())) {
+            return Err(ConfigError::new(format!("source.kafka.topics: dlq {dlq:?} is a topic of sink.kafka too")));
         }
         let (bootstrap_servers, properties) = match (named.is_empty(), source) {
             (false, _) => (named, own),
@@ -97,7 +116,20 @@ impl Read<'_> {
             epochs_behind_max,
             corrections,
             counts: counts.map(|sink| KafkaCounts { sink, granularities }),
+            dead_letters,
         }))
+    }
+
+    /// Where dead letters go; `None` where no topic says so.
+    fn dead_letters(&self, source: &KafkaConfig) -> Result<Option<KafkaDeadLetters>, ConfigError> {
+        let named = source.topics.iter().filter_map(|topic| Some((topic.name.clone(), topic.dlq.clone()?)));
+        let letters = KafkaDeadLetters {
+            bootstrap_servers: source.bootstrap_servers.clone(),
+            properties: source.properties.clone(),
+            topics: named.collect(),
+            replication: self.with("sink.kafka.replication", unless_brokers)?,
+        };
+        Ok(Some(letters).filter(|letters| !letters.topics.is_empty()))
     }
 
     fn kafka_sink(&self, name: &str) -> Result<Option<KafkaSink>, ConfigError> {

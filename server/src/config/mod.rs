@@ -22,7 +22,7 @@ use thiserror::Error;
 
 pub(crate) use self::kafka::{KafkaConfig, StartConfig, TopicConfig, shown_properties};
 #[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
-pub(crate) use self::kafka_sink::{KafkaSink, KafkaSinks};
+pub(crate) use self::kafka_sink::{KafkaDeadLetters, KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
 pub(crate) use self::units::duration;

@@ -1,7 +1,7 @@
 //! The sink `corrections`: every correction of a CLOSED window, an ad's in their order.
 
 use recount_connectors::kafka::sink::Batch;
-use recount_dataflow::read::{Correction, ReadError, Reader};
+use recount_dataflow::read::{Correction, Reader};
 
 use super::encode::Encoder;
 use super::follow::{Content, FollowError, Link};
@@ -35,7 +35,7 @@ impl Corrections {
 impl Content for Corrections {
     const EPOCHS_BEFORE: u64 = 0;
 
-    fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), ReadError> {
+    fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), FollowError> {
         self.push(&reader.snapshot(Some(epoch))?.corrections(), batch);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use recount_connectors::kafka::sink::Batch;
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::read::{ReadError, Reader, Snapshot};
+use recount_dataflow::read::{Reader, Snapshot};
 
 use super::encode::{Encoder, row_key};
 use super::follow::{Content, FollowError, Link};
@@ -33,7 +33,7 @@ impl Content for Counts {
     /// The rows that an epoch lets go of are read at the epoch before it.
     const EPOCHS_BEFORE: u64 = 1;
 
-    fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), ReadError> {
+    fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), FollowError> {
         let (before, after) = (reader.snapshot(Some(epoch - 1))?, reader.snapshot(Some(epoch))?);
         self.begin(&after, batch);
         let Counts { encoder, granularities, key, value } = self;

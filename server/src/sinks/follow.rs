@@ -57,7 +57,7 @@ pub(super) trait Content {
     const EPOCHS_BEFORE: u64;
 
     /// Adds the messages of an epoch, the same ones whenever it is read.
-    fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), ReadError>;
+    fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), FollowError>;
 
     /// Publishes what is missing up to `restored`, the epoch that the engine went on from; what single epochs before it have changed
     /// may not be known any more.

@@ -11,6 +11,8 @@ mod corrections;
 #[cfg(feature = "kafka")]
 mod counts;
 #[cfg(feature = "kafka")]
+mod dead_letters;
+#[cfg(feature = "kafka")]
 mod encode;
 #[cfg(feature = "kafka")]
 mod follow;

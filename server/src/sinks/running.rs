@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::corrections::Corrections;
 use super::counts::Counts;
+use super::dead_letters::DeadLetters;
 use super::encode::Encoder;
 use super::follow::{Content, Follow, FollowError, Link, Stop};
 use super::settings::{SinkSettings, SinksSettings};
@@ -22,6 +23,7 @@ use crate::lineage::Lineage;
 
 const CORRECTIONS: &str = "corrections";
 const COUNTS: &str = "counts";
+const DEAD_LETTERS: &str = "dead-letters";
 
 /// The sinks, open: former writers are fenced, and it is known how far each has come.
 pub(crate) struct Opened {
@@ -59,18 +61,19 @@ impl Opened {
             false => stopping.load(Ordering::Relaxed),
         });
         let configured = [
-            (CORRECTIONS, settings.corrections.as_ref()),
-            (COUNTS, settings.counts.as_ref().map(|(settings, _)| settings)),
+            settings.corrections.as_ref().map(|sink| (CORRECTIONS, &settings.client, sink)),
+            settings.counts.as_ref().map(|(sink, _)| (COUNTS, &settings.client, sink)),
+            settings.dead_letters.as_ref().map(|letters| (DEAD_LETTERS, &letters.client, &letters.sink)),
         ];
         let mut sinks = Vec::new();
-        for (sink, own) in configured.into_iter().filter_map(|(sink, own)| Some((sink, own?))) {
+        for (sink, client, own) in configured.into_iter().flatten() {
             let fence = dir.fence();
             let writer = fence.writer();
             let identity = Identity { store: dir.store_id(), sink, generation: dir.generation(), writer };
             let publisher = PublisherSettings {
-                client: settings.client.clone(),
+                client: client.clone(),
                 identity: identity.clone(),
-                topic: own.topic.clone(),
+                topics: own.topics.clone(),
                 progress_topic: settings.progress_topic.clone(),
                 delivery: own.delivery,
                 transaction_timeout: settings.transaction_timeout,
@@ -102,10 +105,19 @@ impl Opened {
         let (failed, failure) = mpsc::channel(sinks.len().max(1));
         let mut running =
             Sinks { reader: reader.clone(), stop: stop.clone(), failure, stats: Vec::new(), threads: Vec::new() };
+        // They take hold of records set aside before anybody who follows lets some go.
+        let mut letters = settings.dead_letters.as_ref().and_then(|letters| {
+            let open = sinks.iter().find(|sink| sink.identity.sink == DEAD_LETTERS)?;
+            Some(DeadLetters::new(letters, reader, open.published, open.publisher.message_bytes_max(), stop.clone()))
+        });
         for OpenSink { settings: own, identity, publisher, published } in sinks {
             let stats = Arc::new(SinkStats::new(identity.sink, publisher.outcomes(), published));
             running.stats.push(stats.clone());
             let link = Link::new(reader.clone(), publisher, settings.limits, stats, published);
+            if let Some(content) = letters.take_if(|_| identity.sink == DEAD_LETTERS) {
+                running.threads.push(spawn(Follow::new(link, content, stop.clone()), DEAD_LETTERS, failed.clone())?);
+                continue;
+            }
             let store = format!("{:016x}", identity.store);
             let encoder = Encoder { format: own.format, lineage, store, writer: identity.writer };
             let thread = match (identity.sink, &settings.counts) {

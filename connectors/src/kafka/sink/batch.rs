@@ -1,6 +1,8 @@
 //! Messages on their way, in one piece of memory.
 
-/// Messages in their order, cut into parts that share a time and headers: an epoch each.
+use std::borrow::Cow;
+
+/// Messages in their order, cut into parts that share a topic, a time and headers: an epoch each, or a message each.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -11,7 +13,8 @@ pub struct Batch {
 /// A message: where its key and its value end.
 #[derive(Debug)]
 struct Entry {
-    key_end: usize,
+    /// `None` for a message without a key.
+    key_end: Option<usize>,
     /// `None` for a message that says its key is gone.
     value_end: Option<usize>,
 }
@@ -23,24 +26,38 @@ struct Part {
     shared: Shared,
 }
 
+/// A header: its name, and its value where it has one.
+pub type MessageHeader = (Cow<'static, str>, Option<Vec<u8>>);
+
 /// What some messages have in common.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shared {
-    pub(super) timestamp_ms: i64,
-    pub(super) headers: Vec<(&'static str, String)>,
+pub struct Shared {
+    /// The number of the topic among the publisher's.
+    pub topic: usize,
+    /// ms since 1970 UTC; the broker's or the producer's own where it is `None`.
+    pub timestamp_ms: Option<i64>,
+    /// In their order.
+    pub headers: Vec<MessageHeader>,
 }
 
 /// One message.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message<'a> {
-    pub(super) key: &'a [u8],
+    pub(super) key: Option<&'a [u8]>,
     pub(super) value: Option<&'a [u8]>,
 }
 
 impl Batch {
-    /// The messages pushed from here on carry this time, ms since 1970, and these headers.
+    /// The messages pushed from here on go to the publisher's first topic, and carry this time, ms since 1970, and these headers.
     pub fn begin(&mut self, timestamp_ms: i64, headers: Vec<(&'static str, String)>) {
-        self.parts.push(Part { first: self.messages.len(), shared: Shared { timestamp_ms, headers } });
+        let header = |(name, value): (&'static str, String)| (name.into(), Some(value.into_bytes()));
+        let headers = headers.into_iter().map(header).collect();
+        self.begin_with(Shared { topic: 0, timestamp_ms: Some(timestamp_ms), headers });
+    }
+
+    /// The messages pushed from here on have this in common.
+    pub fn begin_with(&mut self, shared: Shared) {
+        self.parts.push(Part { first: self.messages.len(), shared });
     }
 
     /// Adds a message; one without a value says that its key is gone.
@@ -48,13 +65,20 @@ impl Batch {
     /// # Panics
     /// Before the first [`begin`](Batch::begin).
     pub fn push(&mut self, key: &[u8], value: Option<&[u8]>) {
+        self.push_any(Some(key), value);
+    }
+
+    /// Adds a message, whether it has a key or none.
+    ///
+    /// # Panics
+    /// Before the first [`begin`](Batch::begin).
+    pub fn push_any(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) {
         assert!(!self.parts.is_empty(), "a message belongs to an epoch, which is begun first");
-        self.bytes.extend_from_slice(key);
-        let key_end = self.bytes.len();
-        let value_end = value.map(|value| {
-            self.bytes.extend_from_slice(value);
+        let mut add = |bytes: &[u8]| {
+            self.bytes.extend_from_slice(bytes);
             self.bytes.len()
-        });
+        };
+        let (key_end, value_end) = (key.map(&mut add), value.map(&mut add));
         self.messages.push(Entry { key_end, value_end });
     }
 
@@ -87,15 +111,12 @@ impl Batch {
     }
 
     fn messages_in(&self, first: usize, end: usize) -> impl Iterator<Item = Message<'_>> {
-        let mut start = match first.checked_sub(1).map(|before| &self.messages[before]) {
-            Some(Entry { key_end, value_end }) => value_end.unwrap_or(*key_end),
-            None => 0,
-        };
+        let before = self.messages[..first].iter().rev();
+        let mut start = before.filter_map(|entry| entry.value_end.or(entry.key_end)).next().unwrap_or(0);
         self.messages[first..end].iter().map(move |entry| {
-            let key = &self.bytes[start..entry.key_end];
-            let value = entry.value_end.map(|end| &self.bytes[entry.key_end..end]);
-            start = entry.value_end.unwrap_or(entry.key_end);
-            Message { key, value }
+            let mut up_to = |end: usize| &self.bytes[std::mem::replace(&mut start, end)..end];
+            let key = entry.key_end.map(&mut up_to);
+            Message { key, value: entry.value_end.map(&mut up_to) }
         })
     }
 }
@@ -104,12 +125,12 @@ impl Batch {
 mod tests {
     use super::*;
 
-    type Part = (i64, Vec<(String, Option<String>)>);
+    type Part = (Option<i64>, Vec<(Option<String>, Option<String>)>);
 
     fn parts(batch: &Batch) -> Vec<Part> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let parts = batch.parts().map(|(shared, messages)| {
-            (shared.timestamp_ms, messages.map(|m| (text(m.key), m.value.map(text))).collect())
+            (shared.timestamp_ms, messages.map(|m| (m.key.map(text), m.value.map(text))).collect())
         });
         parts.collect()
     }
@@ -123,11 +144,20 @@ mod tests {
         batch.begin(2, Vec::new());
         batch.begin(3, Vec::new());
         batch.push(b"", Some(b""));
-        let pair = |key: &str, value: Option<&str>| (key.to_owned(), value.map(str::to_owned));
-        let expected =
-            vec![(1, vec![pair("a", Some("one")), pair("gone", None)]), (2, vec![]), (3, vec![pair("", Some(""))])];
+        batch.begin_with(Shared { topic: 1, ..Shared::default() });
+        batch.push_any(None, None);
+        batch.begin_with(Shared { topic: 2, ..Shared::default() });
+        batch.push_any(None, Some(b"alone"));
+        let pair = |key: Option<&str>, value: Option<&str>| (key.map(str::to_owned), value.map(str::to_owned));
+        let expected = vec![
+            (Some(1), vec![pair(Some("a"), Some("one")), pair(Some("gone"), None)]),
+            (Some(2), vec![]),
+            (Some(3), vec![pair(Some(""), Some(""))]),
+            (None, vec![pair(None, None)]),
+            (None, vec![pair(None, Some("alone"))]),
+        ];
         assert_eq!(parts(&batch), expected);
-        assert_eq!((batch.len(), batch.byte_len()), (3, 8));
+        assert_eq!((batch.len(), batch.byte_len()), (5, 13));
         batch.clear();
         assert!(batch.is_empty() && parts(&batch).is_empty());
     }

@@ -1,6 +1,6 @@
 //! What is published: whole epochs, each once.
 //!
-//! A [`Publisher`] sends [`Batch`]es of messages to one topic. With [`Delivery::ExactlyOnce`] a batch is one transaction together with
+//! A [`Publisher`] sends [`Batch`]es of messages to its topics, mostly one. With [`Delivery::ExactlyOnce`] a batch is one transaction together with
 //! one [`Progress`] record, so what was published and how far it goes is one fact. Where a transaction's outcome is not known the
 //! producer is thrown away, and what Kafka holds is read back:
 //!
@@ -23,7 +23,7 @@ mod publisher;
 mod settings;
 mod topics;
 
-pub use batch::Batch;
+pub use batch::{Batch, MessageHeader, Shared};
 pub use error::SinkError;
 pub use patience::Cancel;
 pub use progress::Progress;

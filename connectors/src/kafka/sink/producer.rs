@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
@@ -22,6 +22,9 @@ use crate::kafka::{KafkaError, Watch};
 const STEP: Duration = Duration::from_millis(200);
 /// How long the end of a transaction is waited for before its outcome counts as not known.
 const COMMIT_WAIT: Duration = Duration::from_secs(10);
+/// The most that librdkafka takes, and what it puts into a batch by itself.
+const MESSAGE_MAX_BYTES: usize = 1_000_000_000;
+const BATCH_SIZE: usize = 1_000_000;
 /// How long to wait where the producer's queue is full.
 const QUEUE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -86,7 +89,7 @@ impl ProducerContext for Deliveries {
 /// A producer of one sink.
 pub(super) struct Producer {
     producer: ThreadedProducer<Deliveries>,
-    topic: String,
+    topics: Vec<String>,
     progress_topic: String,
     key: String,
     cancel: Cancel,
@@ -94,9 +97,14 @@ pub(super) struct Producer {
 
 impl Producer {
     /// Makes the producer. With transactions, all former producers of the sink are fenced from here on, and what they left open is
-    /// taken back.
-    pub(super) fn open(settings: &PublisherSettings, cancel: Cancel) -> Result<Producer, Failure> {
-        let PublisherSettings { client, identity, topic, progress_topic, delivery, transaction_timeout, .. } = settings;
+    /// taken back. `message_bytes_max` is what a message of each topic may have.
+    pub(super) fn open(
+        settings: &PublisherSettings,
+        message_bytes_max: &[usize],
+        cancel: Cancel,
+    ) -> Result<Producer, Failure> {
+        let PublisherSettings { client, identity, topics, progress_topic, delivery, transaction_timeout, .. } =
+            settings;
         let mut config = match delivery {
             Delivery::ExactlyOnce => client.transactional_config(&identity.transactional_id()),
             Delivery::AtLeastOnce => client.producer_config(),
@@ -113,10 +121,14 @@ impl Producer {
                 config.set(name, value);
             }
         }
+        if topics.iter().any(|topic| topic.message_bytes_max.is_some()) {
+            set_sizes(&mut config, message_bytes_max);
+        }
         let producer = config.create_with_context(Deliveries::default());
         let producer = producer.map_err(|cause| Failure::Refused(creation(cause)))?;
-        let (topic, progress_topic, key) = (topic.name.clone(), progress_topic.clone(), identity.key());
-        let open = Producer { producer, topic, progress_topic, key, cancel };
+        let topics = topics.iter().map(|topic| topic.name.clone()).collect();
+        let (progress_topic, key) = (progress_topic.clone(), identity.key());
+        let open = Producer { producer, topics, progress_topic, key, cancel };
         if *delivery == Delivery::ExactlyOnce {
             open.init()?;
         }
@@ -182,14 +194,14 @@ impl Producer {
     }
 
     fn send_all(&self, batch: &Batch) -> Result<(), Failure> {
-        for (Shared { timestamp_ms, headers }, messages) in batch.parts() {
+        for (Shared { topic, timestamp_ms, headers }, messages) in batch.parts() {
             let mut all = OwnedHeaders::new_with_capacity(headers.len());
             for (key, value) in headers {
-                all = all.insert(Header { key, value: Some(value) });
+                all = all.insert(Header { key, value: value.as_deref() });
             }
             for message in messages {
-                let mut record = BaseRecord::to(&self.topic).key(message.key).timestamp(*timestamp_ms);
-                record.payload = message.value;
+                let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topics[*topic]);
+                (record.key, record.payload, record.timestamp) = (message.key, message.value, *timestamp_ms);
                 self.send(record.headers(all.clone()))?;
             }
         }
@@ -241,14 +253,23 @@ impl Producer {
         };
         match (code, cause) {
             (Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch), _) => Failure::Fenced(why),
-            (Some(code), cause) if is_refusal(code) => {
-                Failure::Refused(KafkaError::call(format!("{:?} can not be written: {why}", self.topic), cause))
-            }
+            (Some(code), cause) if is_refusal(code) => Failure::Refused(KafkaError::call(
+                format!("{} can not be written: {why}", self.topics.join(", ")),
+                cause,
+            )),
             (_, Cause::Transaction(error)) if error.txn_requires_abort() => Failure::Abort(why),
             (_, Cause::MessageProduction(_)) if self.producer.client().fatal_error().is_none() => Failure::Abort(why),
             _ => Failure::Unknown(why),
         }
     }
+}
+
+/// Lets one message be as large as a topic takes, and no batch of several be larger than what all topics take.
+fn set_sizes(config: &mut ClientConfig, message_bytes_max: &[usize]) {
+    let largest = message_bytes_max.iter().max().copied().unwrap_or_default();
+    let smallest = message_bytes_max.iter().min().copied().unwrap_or_default();
+    config.set("message.max.bytes", largest.clamp(1_000, MESSAGE_MAX_BYTES).to_string());
+    config.set("batch.size", smallest.clamp(1, BATCH_SIZE).to_string());
 }
 
 /// Whether only a person can change it.

@@ -34,6 +34,8 @@ pub struct Publisher {
     /// The last progress that is known to be committed.
     progress: Option<Progress>,
     outcomes: Arc<Outcomes>,
+    /// The most bytes that a message of each topic may have.
+    message_bytes_max: Vec<usize>,
 }
 
 impl Publisher {
@@ -46,10 +48,21 @@ impl Publisher {
     pub fn open(settings: PublisherSettings, cancel: Cancel) -> Result<Publisher, SinkError> {
         let patience = Patience::new(settings.identity.sink, cancel.clone());
         let outcomes = Arc::new(Outcomes::default());
-        let mut open = Publisher { settings, cancel, patience, producer: None, progress: None, outcomes };
+        let mut open = Publisher {
+            settings,
+            cancel,
+            patience,
+            producer: None,
+            progress: None,
+            outcomes,
+            message_bytes_max: Vec::new(),
+        };
         loop {
             match topics::ensure(&open.settings) {
-                Ok(()) => break,
+                Ok(message_bytes_max) => {
+                    open.message_bytes_max = message_bytes_max;
+                    break;
+                }
                 Err(error) => open.wait_or_fail("looking for the sink's topics", error)?,
             }
         }
@@ -79,6 +92,11 @@ impl Publisher {
     /// What became of transactions.
     pub fn outcomes(&self) -> Arc<Outcomes> {
         self.outcomes.clone()
+    }
+
+    /// The most bytes that a message of each topic may have, as the topics were when this was opened.
+    pub fn message_bytes_max(&self) -> &[usize] {
+        &self.message_bytes_max
     }
 
     /// Publishes a batch, and with it that every epoch up to `epoch` is published; with `None` the batch is a part of what a later
@@ -155,7 +173,7 @@ impl Publisher {
             self.patience.check()?;
             (self.settings.guard)().map_err(|why| SinkError::Replaced { sink: self.settings.identity.sink, why })?;
             let made = self.peek().and_then(|()| {
-                let opened = Producer::open(&self.settings, self.cancel.clone());
+                let opened = Producer::open(&self.settings, &self.message_bytes_max, self.cancel.clone());
                 opened.map_err(|failure| match failure {
                     Failure::Abort(why) | Failure::Unknown(why) => Retry::Later(why),
                     failure => Retry::Never(Box::new(self.fatal(failure))),

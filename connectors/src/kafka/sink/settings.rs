@@ -59,6 +59,8 @@ pub struct TopicPlan {
     pub replication: Option<u16>,
     /// What Kafka lets go of. A topic that is there must agree, or keys would be lost.
     pub cleanup: Cleanup,
+    /// The most bytes that a message may have where the topic is made; `None` takes the broker's default.
+    pub message_bytes_max: Option<usize>,
 }
 
 /// What a publisher is made with.
@@ -68,8 +70,8 @@ pub struct PublisherSettings {
     pub client: Client,
     /// Who publishes.
     pub identity: Identity,
-    /// Where to.
-    pub topic: TopicPlan,
+    /// Where to, at least one; a part of a batch says which.
+    pub topics: Vec<TopicPlan>,
     /// The topic of progress records: one partition, compacted; made where there is none.
     pub progress_topic: String,
     /// What a reader may count on.

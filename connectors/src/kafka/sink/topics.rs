@@ -13,28 +13,33 @@ const WAIT: Duration = Duration::from_secs(10);
 const PROGRESS_CONFIG: [(&str, &str); 3] =
     [("segment.bytes", "4194304"), ("min.cleanable.dirty.ratio", "0.1"), ("max.compaction.lag.ms", "600000")];
 
-/// Makes the topics that are not there, and checks those that are.
-pub(super) fn ensure(settings: &PublisherSettings) -> Result<(), SinkError> {
+/// What a message may have where the broker does not say.
+const MESSAGE_BYTES_MAX: usize = 1_048_588;
+
+/// Makes the topics that are not there, and checks those that are. Returns the most bytes that a message of each may have.
+pub(super) fn ensure(settings: &PublisherSettings) -> Result<Vec<usize>, SinkError> {
     // It says why where nobody answers, or where the login is refused.
     settings.client.connect()?.brokers(WAIT)?;
     let admin = settings.client.admin()?;
     let progress = TopicPlan {
         name: settings.progress_topic.clone(),
         partitions: Some(1),
-        replication: settings.topic.replication,
+        replication: settings.topics[0].replication,
         cleanup: Cleanup::Compact,
+        message_bytes_max: None,
     };
-    for (plan, more) in [(&settings.topic, &[][..]), (&progress, &PROGRESS_CONFIG[..])] {
-        if !make(&admin, plan, more)? {
-            check(&admin, plan)?;
-        }
-    }
-    Ok(())
+    let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match make(&admin, plan, more)? {
+        true => Ok(plan.message_bytes_max),
+        false => check(&admin, plan),
+    };
+    ensured(&progress, &PROGRESS_CONFIG)?;
+    let bytes_max = |plan| ensured(plan, &[]).map(|found| found.unwrap_or(MESSAGE_BYTES_MAX));
+    settings.topics.iter().map(bytes_max).collect()
 }
 
 /// Makes a topic; false where it is there already.
 fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> Result<bool, SinkError> {
-    let TopicPlan { name, partitions, replication, cleanup } = plan;
+    let TopicPlan { name, partitions, replication, cleanup, message_bytes_max } = plan;
     let (policy, retention_ms) = match cleanup {
         Cleanup::Compact => ("compact", None),
         Cleanup::Delete(None) => ("delete", Some("-1".to_owned())),
@@ -45,6 +50,10 @@ fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> 
     topic = topic.set("cleanup.policy", policy);
     if let Some(retention_ms) = &retention_ms {
         topic = topic.set("retention.ms", retention_ms);
+    }
+    let message_bytes_max = message_bytes_max.map(|bytes| bytes.to_string());
+    if let Some(bytes) = &message_bytes_max {
+        topic = topic.set("max.message.bytes", bytes);
     }
     for (key, value) in more {
         topic = topic.set(key, value);
@@ -61,8 +70,8 @@ fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> 
     }
 }
 
-/// Holds a topic to what its keys need.
-fn check(admin: &AdminClient<Watch>, plan: &TopicPlan) -> Result<(), SinkError> {
+/// Holds a topic to what its keys need. Returns the most bytes that a message may have, where that can be seen.
+fn check(admin: &AdminClient<Watch>, plan: &TopicPlan) -> Result<Option<usize>, SinkError> {
     let name = plan.name.as_str();
     let call = |cause| KafkaError::call(format!("the settings of topic {name:?} can not be read"), global(cause));
     let described = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(name)], &options())).map_err(call)?;
@@ -74,14 +83,15 @@ fn check(admin: &AdminClient<Watch>, plan: &TopicPlan) -> Result<(), SinkError> 
                 topic = name,
                 "this user may not see the topic's settings; its cleanup.policy is not checked"
             );
-            return Ok(());
+            return Ok(None);
         }
         Some(Err(code)) => return Err(call(Cause::AdminOp(code)).into()),
-        None => return Ok(()),
+        None => return Ok(None),
     };
-    let found = config.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+    let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
+    let found = value("cleanup.policy").unwrap_or_default();
     match verdict(plan.cleanup, &found) {
-        None => Ok(()),
+        None => Ok(value("max.message.bytes").and_then(|bytes| bytes.parse().ok())),
         Some((needed, why)) => Err(SinkError::Policy { topic: name.to_owned(), found, needed, why }),
     }
 }
@@ -93,7 +103,7 @@ fn verdict(cleanup: Cleanup, found: &str) -> Option<(&'static str, &'static str)
             Some(("compact", "a key that does not change for long would be lost with its last message"))
         }
         Cleanup::Delete(_) if found.contains("compact") => {
-            Some(("delete", "its key is an ad, and all corrections but an ad's last would be lost"))
+            Some(("delete", "all messages of a key but its last would be lost"))
         }
         _ => None,
     }

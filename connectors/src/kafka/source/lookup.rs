@@ -98,7 +98,7 @@ fn wait_for(consumer: &BaseConsumer<Watch>, known: &Known, offset: u64) -> Resul
 }
 
 /// Whether an error says that there is nothing to read there.
-fn is_gone(code: Code) -> bool {
+pub(in crate::kafka) fn is_gone(code: Code) -> bool {
     use Code::{AutoOffsetReset, OffsetOutOfRange, UnknownPartition, UnknownTopic, UnknownTopicOrPartition};
     matches!(code, AutoOffsetReset | OffsetOutOfRange | UnknownTopicOrPartition | UnknownTopic | UnknownPartition)
 }

@@ -55,6 +55,7 @@ use crate::streams::Streams;
 pub use control::is_whole;
 pub use error::KafkaSourceError;
 pub use format::TopicFormat;
+pub(super) use lookup::is_gone;
 pub use settings::{AcceptedGap, KafkaSourceSettings, Start, Topic, place_of};
 pub use stats::{KafkaStats, PartitionProgress};
 

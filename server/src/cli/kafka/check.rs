@@ -79,7 +79,25 @@ fn looked_at(args: &CheckArgs, config: &Config) -> Result<Asked, CliError> {
         return Ok(vec![(args.cluster.client()?, args.topics.iter().map(read).collect())]);
     }
     let mut asked = Asked::new();
-    if let Some(sinks) = &config.kafka_sinks {
+    let sinks = config.kafka_sinks.as_ref();
+    if let Some(kafka) = &config.kafka {
+        let client = super::client(&kafka.bootstrap_servers, &kafka.properties)?;
+        let format = |text: &str| text.parse().expect("formats of topics are checked with the settings");
+        let mut topics: Vec<(String, Role)> = kafka
+            .topics
+            .iter()
+            .map(|topic| (topic.name.clone(), Role::Read { format: format(&topic.format) }))
+            .collect();
+        let mut letters: Vec<&String> = kafka.topics.iter().filter_map(|topic| topic.dlq.as_ref()).collect();
+        letters.sort_unstable();
+        letters.dedup();
+        topics.extend(letters.iter().map(|name| ((*name).clone(), Role::Write { compacted: false })));
+        // How far dead letters have come is published beside them.
+        let apart = sinks.filter(|sinks| sinks.bootstrap_servers != kafka.bootstrap_servers && !letters.is_empty());
+        topics.extend(apart.map(|sinks| (sinks.progress_topic.clone(), Role::Write { compacted: true })));
+        asked.push((client, topics));
+    }
+    if let Some(sinks) = sinks {
         let client = super::client(&sinks.bootstrap_servers, &sinks.properties)?;
         let corrections = sinks.corrections.as_ref().map(|sink| (sink.topic.clone(), false));
         let counts = sinks.counts.as_ref().map(|counts| (counts.sink.topic.clone(), true));

@@ -70,6 +70,10 @@ pub(super) fn replay(which: &WhichArgs, topic: &str, to_topic: Option<&str>) -> 
             return Ok(false);
         }
         left -= 1;
+        if letter.cut_from_bytes.is_some() {
+            outcome.skip("the dead letter holds only the beginning of the record");
+            return Ok(true);
+        }
         match (to_topic, &letter.origin) {
             (Some(to), _) => sending.send(to, None, &letter)?,
             (None, Some(origin)) => sending.send(&origin.topic, Some(origin.partition), &letter)?,
@@ -103,6 +107,7 @@ pub(super) fn replay_service(config: &Config, which: &WhichArgs, to_topic: &str)
             value: Some(record.payload.clone()),
             headers: Vec::new(),
             timestamp_ms: None,
+            cut_from_bytes: None,
             place: (0, 0),
         };
         sending.send(to_topic, None, &letter)?;
@@ -152,6 +157,11 @@ fn is_asked(which: &WhichArgs, letter: &DeadLetter) -> bool {
     which.reason.as_ref().is_none_or(|reason| Some(reason) == of_letter)
 }
 
+/// How many bytes the record had.
+fn length(letter: &DeadLetter) -> u64 {
+    letter.cut_from_bytes.unwrap_or(letter.value.as_ref().map_or(0, Vec::len) as u64)
+}
+
 fn cells(letter: &DeadLetter) -> Vec<String> {
     let of = |show: fn(&Origin) -> String| letter.origin.as_ref().map_or_else(|| "?".to_owned(), show);
     vec![
@@ -160,7 +170,7 @@ fn cells(letter: &DeadLetter) -> Vec<String> {
         of(|origin| format!("{}/{}@{}", origin.topic, origin.partition, origin.offset)),
         of(|origin| origin.reason.clone()),
         of(|origin| origin.detail.clone()),
-        grouped(letter.value.as_ref().map_or(0, Vec::len) as i64),
+        grouped(length(letter) as i64),
         shown(letter.value.as_deref().unwrap_or_default()),
     ]
 }
@@ -177,7 +187,7 @@ fn as_json(topic: &str, letter: &DeadLetter) -> Value {
         "dead_letter": position(topic, letter.place.0, letter.place.1),
         "key": bytes(&letter.key),
         "payload": bytes(&letter.value),
-        "payload_length": letter.value.as_ref().map_or(0, Vec::len),
+        "payload_length": length(letter),
         "headers": letter.headers.iter().map(header).collect::<Vec<_>>(),
         "arrived_at_ms": letter.timestamp_ms,
     })
