@@ -18,7 +18,7 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().map(|number| number.parse::<u64>().unwrap());
     match number("RECOUNT_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("RECOUNT_KAFKA_ROUNDS").unwrap_or(6),
+        None => 0..number("RECOUNT_KAFKA_ROUNDS").unwrap_or(2),
     }
 }
 

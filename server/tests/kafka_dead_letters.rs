@@ -4,7 +4,6 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used)]
 
-#[allow(dead_code, unreachable_pub)]
 mod support;
 
 use std::collections::BTreeMap;
@@ -160,7 +159,8 @@ fn check(letters: &[Record], source: &[Record], reasons: &[&str]) {
         found.push(said("exception.class.name").unwrap());
     }
     let mut reasons: Vec<String> = reasons.iter().map(|reason| (*reason).to_owned()).collect();
-    (found.sort(), reasons.sort());
+    found.sort();
+    reasons.sort();
     assert_eq!(found, reasons);
 }
 

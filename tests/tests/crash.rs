@@ -147,7 +147,8 @@ fn lives(
     (third, other): (&Met, Point),
 ) -> (u64, Vec<Life>) {
     let [what, what_other] = [CRASHES[(number + way) % 2], CRASHES[(number / 2 + way / 2) % 2]];
-    let is_new = makes_a_store(one) || makes_a_store(other);
+    // Some points are met by the process alone that makes the store.
+    let is_new = makes_a_store(one) || makes_a_store(other) || !second.contains_key(&one);
     let met = if is_new { &first[&one] } else { &second[&one] };
     let none = BTreeMap::new();
     let met_other = third.get(&other).unwrap_or(&none);

@@ -20,7 +20,9 @@ use recount_dataflow::domain::rules::{DAY_MS, Rules};
 use recount_dataflow::engine::History;
 use thiserror::Error;
 
-pub(crate) use self::kafka::{KafkaConfig, StartConfig, TopicConfig, shown_properties};
+pub(crate) use self::kafka::{KafkaConfig, shown_properties};
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka::{StartConfig, TopicConfig};
 #[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
 pub(crate) use self::kafka_sink::{KafkaDeadLetters, KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};

@@ -43,6 +43,8 @@ mod with {
 
 #[cfg(not(feature = "kafka"))]
 mod without {
+    use std::convert::Infallible;
+
     use recount_connectors::Source;
     use recount_connectors::data_dir::DataDir;
     use recount_dataflow::domain::fact::Position;
@@ -55,7 +57,9 @@ mod without {
 
     /// There is nothing to tell.
     #[derive(Clone, Debug)]
-    pub(crate) enum KafkaWatch {}
+    pub(crate) struct KafkaWatch {
+        never: Infallible,
+    }
 
     pub(crate) fn start(
         input: &KafkaInput,
@@ -71,7 +75,7 @@ mod without {
     }
 
     pub(crate) fn is_head_gone(watch: &KafkaWatch) -> bool {
-        match *watch {}
+        match watch.never {}
     }
 }
 
