@@ -51,7 +51,7 @@ pub(crate) struct KafkaSink {
 
 /// The sink of rows.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "they are checked, and nothing is published"))]
+#[cfg_attr(not(feature = "kafka"), allow(dead_code, reason = "they are checked, and nothing is published"))]
 pub(crate) struct KafkaCounts {
     pub(crate) sink: KafkaSink,
     pub(crate) granularities: Vec<Granularity>,
