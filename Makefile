@@ -7,6 +7,8 @@ FUZZ_SECONDS ?= 300
 # How many histories it sends through a real broker that is killed.
 RECOUNT_KAFKA_ROUNDS ?= 300
 
+KAFKA = recount-server/kafka,recount-benches/kafka
+
 .PHONY: demo test bench soak lint format fuzz
 
 # The whole story on this machine: a workload, its replay, a table.
@@ -19,7 +21,7 @@ test:
 
 # What the project is measured by, as one table. `make bench ARGS="engine --large"` runs a part.
 bench:
-	$(CARGO) build --locked --release --bin recount --bin recount-benches
+	$(CARGO) build --locked --release --bin recount --bin recount-benches --features $(KAFKA)
 	target/release/recount-benches $(ARGS)
 
 # What takes too long, or needs what CI can not reach: long histories, fuzzing, the advisory database.
@@ -35,7 +37,7 @@ fuzz:
 # Formatting, lints and the dependencies' licences and sources; anything found is an error.
 lint:
 	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy --locked --workspace --all-targets --features recount-server/kafka -- --deny warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features $(KAFKA) -- --deny warnings
 	.ci/deny check bans licenses sources
 
 format:

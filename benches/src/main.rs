@@ -10,6 +10,8 @@ mod contest;
 mod engine;
 mod facts;
 mod ingest;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod keeping;
 mod kept;
 mod measure;
@@ -76,6 +78,9 @@ enum Part {
     },
     /// A data directory started again, made again from its log, and one verdict in it.
     Restore,
+    /// A topic of a broker of its own, counted and published, against a plain consumer.
+    #[cfg(feature = "kafka")]
+    Kafka,
     /// Ways to carry facts between workers.
     Codec,
     /// One run, for the process that compares several.
@@ -105,6 +110,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(Part::Ingest) => ingest::measure(&args, &mut table)?,
         Some(Part::Checkpoints { large }) => kept::measure(&args, *large, &mut table)?,
         Some(Part::Restore) => restore::measure(&args, &mut table)?,
+        #[cfg(feature = "kafka")]
+        Some(Part::Kafka) => kafka::measure(&args, &mut table)?,
         Some(Part::Codec) => codec::measure(&args, &mut table)?,
         None => {
             contest::measure(&args, false, &mut table)?;
@@ -113,6 +120,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             ingest::measure(&args, &mut table)?;
             kept::measure(&args, false, &mut table)?;
             restore::measure(&args, &mut table)?;
+            #[cfg(feature = "kafka")]
+            kafka::measure(&args, &mut table)?;
             codec::measure(&args, &mut table)?;
         }
     }

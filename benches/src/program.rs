@@ -128,11 +128,19 @@ pub(crate) fn lines(path: &Path) -> io::Result<u64> {
 ///
 /// # Errors
 /// Where it does not start.
-pub(crate) fn ready(mut command: Command) -> Result<(Background, String), Box<dyn Error>> {
+pub(crate) fn ready(command: Command) -> Result<(Background, String), Box<dyn Error>> {
+    let (service, ready) = ready_at(command)?;
+    let address = ready["grpc"].as_str().ok_or("the service does not say where it listens")?;
+    Ok((service, address.to_string()))
+}
+
+/// The same, with all that the line says.
+///
+/// # Errors
+/// Where it does not start.
+pub(crate) fn ready_at(mut command: Command) -> Result<(Background, serde_json::Value), Box<dyn Error>> {
     let mut service = Background(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?);
     let mut line = String::new();
     BufReader::new(service.0.stdout.take().ok_or("its output is piped")?).read_line(&mut line)?;
-    let ready: serde_json::Value = serde_json::from_str(&line)?;
-    let address = ready["grpc"].as_str().ok_or("the service does not say where it listens")?;
-    Ok((service, address.to_string()))
+    Ok((service, serde_json::from_str(&line)?))
 }

@@ -213,7 +213,15 @@ impl Topics {
 
     /// The first offset of a partition that is still there, and the one behind its last record.
     pub fn offsets(&self, topic: &str, partition: i32) -> (i64, i64) {
-        self.admin.inner().fetch_watermarks(topic, partition, WAIT).unwrap()
+        let deadline = Instant::now() + WAIT;
+        loop {
+            match self.admin.inner().fetch_watermarks(topic, partition, WAIT) {
+                Ok(offsets) => return offsets,
+                // A leader that has just moved is looked for again.
+                Err(cause) => assert!(Instant::now() < deadline, "{topic}/{partition}: {cause}"),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Hands a record to a producer.
