@@ -41,7 +41,9 @@ fn loss(number: usize) -> Loss {
 
 /// What is called only while a store is made.
 fn makes_a_store(point: Point) -> bool {
-    point.kind == FileKind::Store && !matches!(point.call, Call::Open | Call::Read | Call::Length)
+    let makes = point.kind == FileKind::Store && !matches!(point.call, Call::Open | Call::Read | Call::Length);
+    // Without a store it is asked whether there are data of one, in every directory.
+    makes || point.kind == FileKind::Root && point.call == Call::Exists
 }
 
 /// What is called before there is a store, when it is called first.
@@ -147,8 +149,7 @@ fn lives(
     (third, other): (&Met, Point),
 ) -> (u64, Vec<Life>) {
     let [what, what_other] = [CRASHES[(number + way) % 2], CRASHES[(number / 2 + way / 2) % 2]];
-    // Some points are met by the process alone that makes the store.
-    let is_new = makes_a_store(one) || makes_a_store(other) || !second.contains_key(&one);
+    let is_new = makes_a_store(one) || makes_a_store(other);
     let met = if is_new { &first[&one] } else { &second[&one] };
     let none = BTreeMap::new();
     let met_other = third.get(&other).unwrap_or(&none);
