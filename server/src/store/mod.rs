@@ -132,7 +132,8 @@ fn open_dir(settings: &StoreSettings, rules: Rules) -> Result<DataDir, StoreErro
     Ok(DataDir::open(disk, &settings.new, rules)?)
 }
 
-/// What a directory holds that the engine goes on from. Whatever may be refused is refused here, before anything is made.
+/// What a directory holds that the engine goes on from. Where it has a log of its own, whatever may be refused is refused here, before
+/// anything is made; what Kafka holds is known only once it is read.
 struct Found {
     dir: DataDir,
     files: DirectoryStore,
