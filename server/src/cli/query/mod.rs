@@ -60,6 +60,22 @@ pub(super) struct RangeArgs {
     end: i64,
 }
 
+/// The size of windows.
+#[derive(Debug, Args)]
+pub(super) struct WindowArgs {
+    /// Of which size: minute, five-minutes, hour or day
+    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
+    granularity: Granularity,
+}
+
+impl WindowArgs {
+    /// For a request.
+    fn to_wire(&self) -> i32 {
+        let granularity: wire::Granularity = crate::convert::to_wire::granularity(self.granularity);
+        granularity.into()
+    }
+}
+
 /// Arguments of `query counts`.
 #[derive(Debug, Args)]
 pub(super) struct CountsArgs {
@@ -68,9 +84,8 @@ pub(super) struct CountsArgs {
     ads: Vec<String>,
     #[command(flatten)]
     range: RangeArgs,
-    /// The windows: minute, five-minutes, hour or day
-    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
-    granularity: Granularity,
+    #[command(flatten)]
+    windows: WindowArgs,
     #[command(flatten)]
     at: ReadAtArgs,
     #[command(flatten)]
@@ -103,9 +118,8 @@ pub(super) struct ExplainArgs {
     /// The window's first moment: ms since 1970, or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     window_start: i64,
-    /// The window: minute, five-minutes, hour or day
-    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
-    granularity: Granularity,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// How many clicks to show
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: i32,
@@ -134,9 +148,8 @@ pub(super) struct WatchArgs {
     /// The ads; all of them where none is named
     #[arg(value_name = "AD")]
     ads: Vec<String>,
-    /// The windows: minute, five-minutes, hour or day
-    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
-    granularity: Granularity,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Begin with the state as it is
     #[arg(long)]
     snapshot: bool,
@@ -182,9 +195,4 @@ impl QueryCommand {
             QueryCommand::Watch(args) => &args.connect,
         }
     }
-}
-
-fn wire_granularity(granularity: Granularity) -> i32 {
-    let granularity: wire::Granularity = crate::convert::to_wire::granularity(granularity);
-    granularity.into()
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::client::{Client, print, print_json, refused};
-use super::{CountsArgs, ExplainArgs, TopArgs, wire_granularity};
+use super::{CountsArgs, ExplainArgs, TopArgs};
 use crate::cli::CliError;
 use crate::cli::table::{Align, Style, Table, grouped, money, time};
 use crate::convert::wire;
@@ -40,7 +40,7 @@ pub(super) async fn counts(mut client: Client, args: CountsArgs, json: bool) -> 
         ad_ids: args.ads,
         start_ms: args.range.start,
         end_ms: args.range.end,
-        granularity: wire_granularity(args.granularity),
+        granularity: args.windows.to_wire(),
         read: args.at.to_wire(),
         ..Default::default()
     };
@@ -130,7 +130,7 @@ pub(super) async fn status(mut client: Client, json: bool) -> Result<(), CliErro
 pub(super) async fn explain(mut client: Client, args: ExplainArgs, json: bool) -> Result<(), CliError> {
     let request = wire::ExplainCountRequest {
         ad_id: args.ad,
-        granularity: wire_granularity(args.granularity),
+        granularity: args.windows.to_wire(),
         window_start_ms: args.window_start,
         read: args.at.to_wire(),
         limit: args.limit,
