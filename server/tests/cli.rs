@@ -372,7 +372,7 @@ fn the_demo_tells_its_story_without_a_terminal() {
 #[test]
 fn a_service_is_asked_by_query_and_ends_at_a_signal() {
     let desk = Desk::new();
-    desk.lines("in.jsonl", &story());
+    desk.lines("in.jsonl", &[story(), vec![verdict("never", "VALID", NOON_MS)]].concat());
     let free = "127.0.0.1:0";
     let args = ["serve", "--events", "in.jsonl", "--grpc", free, "--http", free, "--history", "600", "--workers", "2"];
     let mut child = Running(desk.command(&args).stdout(Stdio::piped()).spawn().unwrap());
@@ -391,7 +391,7 @@ fn a_service_is_asked_by_query_and_ends_at_a_signal() {
 
     let status = loop {
         let status: Value = serde_json::from_str(&query(&["status", "--json"]).stdout).unwrap();
-        if status["records_in"] == 15 {
+        if status["records_in"] == 16 {
             break status;
         }
     };
@@ -405,6 +405,13 @@ fn a_service_is_asked_by_query_and_ends_at_a_signal() {
     let explain = query(&["explain", "ad-b", "--window-start", start, "--granularity", "day"]);
     assert!(explain.stdout.contains("INVALID givt:datacenter"), "{}", explain.stdout);
     assert_eq!(query(&["corrections", "--json"]).code, 0);
+    let quarantined: Value = serde_json::from_str(&query(&["quarantined", "--json"]).stdout).unwrap();
+    assert_eq!(quarantined["reason"], "unreadable");
+    assert_eq!(query(&["parked", "--json"]).stdout, "");
+    let unmatched: Value = serde_json::from_str(&query(&["parked", "--reason", "unmatched", "--json"]).stdout).unwrap();
+    assert_eq!(unmatched["detail"], "the verdict has met no click");
+    let table = query(&["parked", "--reason", "unmatched"]);
+    assert!(table.code == 0 && table.stdout.contains("never"), "{}", table.stdout);
     let refused = query(&["counts", "ad-a", "--start", "5", "--end", "1"]);
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("RANGE_INVALID"), "{}", refused.stderr);

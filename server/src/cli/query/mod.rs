@@ -3,6 +3,7 @@
 mod at;
 mod client;
 mod reads;
+pub(super) mod set_aside;
 mod streams;
 
 use clap::{Args, Subcommand};
@@ -33,6 +34,10 @@ pub(super) enum QueryCommand {
     Corrections(CorrectionsArgs),
     /// The changes of every epoch, as they happen
     Watch(WatchArgs),
+    /// Records that could not be counted
+    Quarantined(SetAsideArgs),
+    /// Records that came too late to count, or with `--reason unmatched` verdicts that have met no click
+    Parked(SetAsideArgs),
 }
 
 /// Whom to ask, and how to show the answer.
@@ -160,6 +165,19 @@ pub(super) struct WatchArgs {
     connect: ConnectArgs,
 }
 
+/// Arguments of `query quarantined` and `query parked`.
+#[derive(Debug, Args)]
+pub(super) struct SetAsideArgs {
+    /// Of this reason alone, for example click_id_missing, late or unmatched
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// At most so many [default: 100, and with --json all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
 /// Asks, and shows the answer.
 pub(super) fn run(global: &Global, command: QueryCommand) -> Result<(), CliError> {
     let connect = command.connect();
@@ -180,6 +198,8 @@ pub(super) fn run(global: &Global, command: QueryCommand) -> Result<(), CliError
             QueryCommand::Explain(args) => reads::explain(client, args, json).await,
             QueryCommand::Corrections(args) => streams::corrections(client, &args, json).await,
             QueryCommand::Watch(args) => streams::watch(client, args, json).await,
+            QueryCommand::Quarantined(args) => set_aside::list(client, false, args, json).await,
+            QueryCommand::Parked(args) => set_aside::list(client, true, args, json).await,
         }
     })
 }
@@ -193,6 +213,7 @@ impl QueryCommand {
             QueryCommand::Explain(args) => &args.connect,
             QueryCommand::Corrections(args) => &args.connect,
             QueryCommand::Watch(args) => &args.connect,
+            QueryCommand::Quarantined(args) | QueryCommand::Parked(args) => &args.connect,
         }
     }
 }
