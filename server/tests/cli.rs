@@ -287,16 +287,18 @@ fn wrong_usage_says_what_to_do() {
     let desk = Desk::new();
     desk.lines("in.jsonl", &story());
     desk.write("bad.toml", "[engine]\nwrokers = 2\n");
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["replay"], "FILE"),
         (&["replay", "in.jsonl", "--format", "parquet"], "not built yet"),
         (&["replay", "in.jsonl", "--granularity", "week"], "minute, five-minutes, hour or day"),
         (&["replay", "in.jsonl", "--workers", "0"], "from 1 to 256"),
         (&["replay", "in.jsonl", "--allowed-lateness", "30"], "as in 500ms, 30s"),
         (&["replay", "in.jsonl", "--out", "-", "--changes", "-"], "only one of the outputs"),
+        (&["replay", "in.jsonl", "--out", "./in.jsonl"], "is read, so nothing can be written there"),
+        (&["replay", "in.jsonl", "--out", "x", "--status", "./x"], "two outputs can not go to one file"),
+        (&["serve"], "name --data-dir DIR"),
         (&["--config", "bad.toml", "replay", "in.jsonl"], "did you mean engine.workers"),
         (&["serve", "--events", "in.jsonl", "--data-dir", "d"], "cannot be used with"),
-        (&["serve"], "--events"),
         (&["generate", "--clicks", "1", "--seed", "1", "--out", "x.txt"], ".jsonl or .pb"),
     ];
     for (args, expected) in cases {
