@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::client::{Client, print, print_json, refused};
+use super::set_aside::place;
 use super::{CountsArgs, ExplainArgs, TopArgs};
 use crate::cli::CliError;
 use crate::cli::table::{Align, Style, Table, grouped, money, time};
@@ -178,7 +179,6 @@ fn clicks_table(clicks: &[wire::ClickEvidence]) -> String {
             (false, false) => format!("VALID {}", click.reason),
             (false, true) => click.reason.clone(),
         };
-        let position = click.position.clone().unwrap_or_default();
         table.row(vec![
             click.click_id.clone(),
             time(click.timestamp_ms),
@@ -186,7 +186,7 @@ fn clicks_table(clicks: &[wire::ClickEvidence]) -> String {
             money(click.price_micros),
             click.copies.to_string(),
             verdict,
-            format!("{}@{}", position.source, position.next_offset),
+            place(click.position.as_ref()),
         ]);
     }
     table.render(Style::for_stdout())
