@@ -313,6 +313,15 @@ fn wrong_usage_says_what_to_do() {
 }
 
 #[test]
+fn a_file_is_no_data_directory() {
+    let desk = Desk::new();
+    desk.write("store", "");
+    let ran = desk.run(&["serve", "--data-dir", "store"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("store: the directory can not be made: not a directory"), "{}", ran.stderr);
+}
+
+#[test]
 fn settings_are_shown_with_their_origin() {
     let desk = Desk::new();
     desk.write("recount.toml", "[engine]\nworkers = 3\n");
