@@ -27,6 +27,8 @@ pub mod streams;
 pub mod workload;
 
 pub use error::SourceError;
+#[cfg(fuzzing)]
+pub use file::{CutRecord, cut_records};
 pub use file::{FileSource, Progress, SourceSettings};
 pub use format::{Decoded, Format, decode_one};
 pub use raw_store::{RawError, RawRecord, RawStore};

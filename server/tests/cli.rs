@@ -287,16 +287,18 @@ fn wrong_usage_says_what_to_do() {
     let desk = Desk::new();
     desk.lines("in.jsonl", &story());
     desk.write("bad.toml", "[engine]\nwrokers = 2\n");
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 12] = [
         (&["replay"], "FILE"),
         (&["replay", "in.jsonl", "--format", "parquet"], "not built yet"),
         (&["replay", "in.jsonl", "--granularity", "week"], "minute, five-minutes, hour or day"),
         (&["replay", "in.jsonl", "--workers", "0"], "from 1 to 256"),
         (&["replay", "in.jsonl", "--allowed-lateness", "30"], "as in 500ms, 30s"),
         (&["replay", "in.jsonl", "--out", "-", "--changes", "-"], "only one of the outputs"),
+        (&["replay", "in.jsonl", "--out", "./in.jsonl"], "is read, so nothing can be written there"),
+        (&["replay", "in.jsonl", "--out", "x", "--status", "./x"], "two outputs can not go to one file"),
+        (&["serve"], "name --data-dir DIR"),
         (&["--config", "bad.toml", "replay", "in.jsonl"], "did you mean engine.workers"),
         (&["serve", "--events", "in.jsonl", "--data-dir", "d"], "cannot be used with"),
-        (&["serve"], "--events"),
         (&["generate", "--clicks", "1", "--seed", "1", "--out", "x.txt"], ".jsonl or .pb"),
     ];
     for (args, expected) in cases {
@@ -308,6 +310,15 @@ fn wrong_usage_says_what_to_do() {
     let ran = ran(desk.command(&["config", "check"]).env("RECOUNT__ENGINE__WORKER", "1").output().unwrap());
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("RECOUNT__ENGINE__WORKERS"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_file_is_no_data_directory() {
+    let desk = Desk::new();
+    desk.write("store", "");
+    let ran = desk.run(&["serve", "--data-dir", "store"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("store: the directory can not be made: not a directory"), "{}", ran.stderr);
 }
 
 #[test]
@@ -372,7 +383,7 @@ fn the_demo_tells_its_story_without_a_terminal() {
 #[test]
 fn a_service_is_asked_by_query_and_ends_at_a_signal() {
     let desk = Desk::new();
-    desk.lines("in.jsonl", &story());
+    desk.lines("in.jsonl", &[story(), vec![verdict("never", "VALID", NOON_MS)]].concat());
     let free = "127.0.0.1:0";
     let args = ["serve", "--events", "in.jsonl", "--grpc", free, "--http", free, "--history", "600", "--workers", "2"];
     let mut child = Running(desk.command(&args).stdout(Stdio::piped()).spawn().unwrap());
@@ -391,7 +402,7 @@ fn a_service_is_asked_by_query_and_ends_at_a_signal() {
 
     let status = loop {
         let status: Value = serde_json::from_str(&query(&["status", "--json"]).stdout).unwrap();
-        if status["records_in"] == 15 {
+        if status["records_in"] == 16 {
             break status;
         }
     };
@@ -405,6 +416,13 @@ fn a_service_is_asked_by_query_and_ends_at_a_signal() {
     let explain = query(&["explain", "ad-b", "--window-start", start, "--granularity", "day"]);
     assert!(explain.stdout.contains("INVALID givt:datacenter"), "{}", explain.stdout);
     assert_eq!(query(&["corrections", "--json"]).code, 0);
+    let quarantined: Value = serde_json::from_str(&query(&["quarantined", "--json"]).stdout).unwrap();
+    assert_eq!(quarantined["reason"], "unreadable");
+    assert_eq!(query(&["parked", "--json"]).stdout, "");
+    let unmatched: Value = serde_json::from_str(&query(&["parked", "--reason", "unmatched", "--json"]).stdout).unwrap();
+    assert_eq!(unmatched["detail"], "the verdict has met no click");
+    let table = query(&["parked", "--reason", "unmatched"]);
+    assert!(table.code == 0 && table.stdout.contains("never"), "{}", table.stdout);
     let refused = query(&["counts", "ad-a", "--start", "5", "--end", "1"]);
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("RANGE_INVALID"), "{}", refused.stderr);

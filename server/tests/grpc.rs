@@ -299,6 +299,45 @@ async fn records_set_aside_are_listed_in_pages_that_end() {
 }
 
 #[tokio::test]
+async fn unmatched_verdicts_are_listed_in_pages_as_of_the_first() {
+    let mut service = Service::start(settings()).await;
+    let id = |number: usize| format!("early-{number}");
+    let early: Vec<String> = (0..10).map(|number| verdict(&id(number), "INVALID", NOON_MS)).collect();
+    service.append(&[early, vec![click("c", "ad-a", NOON_MS), verdict("c", "VALID", NOON_MS)]].concat()).await;
+    let unmatched = wire::ListSetAsideRequest { reason: "unmatched".into(), ..Default::default() };
+    let whole = service.client.list_parked(unmatched.clone()).await.unwrap().into_inner();
+    assert_eq!((whole.records.len(), whole.next_page_token.len()), (10, 0));
+    let offsets: Vec<i64> = whole.records.iter().map(|one| one.position.as_ref().unwrap().next_offset).collect();
+    assert!(offsets.is_sorted(), "a page is in the order of positions: {offsets:?}");
+
+    let mut request = wire::ListSetAsideRequest { page_size: 3, ..unmatched.clone() };
+    let (mut listed, mut pages) = (Vec::new(), Vec::new());
+    loop {
+        let page = service.client.list_parked(request.clone()).await.unwrap().into_inner();
+        pages.push(page.records.len());
+        listed.extend(page.records);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        // What a page leaves out is as in the first.
+        request = wire::ListSetAsideRequest { page_token: page.next_page_token, page_size: 3, ..Default::default() };
+        // Meanwhile one of the clicks comes, and another verdict without one.
+        let next = pages.len();
+        service.append(&[click(&id(next), "ad-a", NOON_MS), verdict(&format!("later-{next}"), "VALID", NOON_MS)]).await;
+    }
+    assert_eq!(pages, [3, 3, 3, 1]);
+    listed.sort_by_key(|one| one.position.as_ref().unwrap().next_offset);
+    assert_eq!(listed, whole.records);
+    let now = service.client.list_parked(unmatched).await.unwrap().into_inner().records;
+    assert_eq!(now.len(), 10, "three clicks came, and three verdicts without one");
+
+    let of_another_list = wire::ListSetAsideRequest { reason: "late".into(), ..request };
+    let status = service.client.list_parked(of_another_list).await.unwrap_err();
+    assert_eq!(reason(&status), "PAGE_TOKEN_INVALID");
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn late_clicks_are_parked_and_listed() {
     let mut service = Service::start(settings()).await;
     service.append(&[click("new", "ad", NOON_MS)]).await;

@@ -147,6 +147,13 @@ async fn a_page_token_is_put_into_the_address_as_it_was_given() {
     let token = page["next_page_token"].as_str().unwrap();
     let page = json_of(&service, &format!("/v1/quarantine?page_token={token}")).await;
     assert_eq!(page["records"].as_array().unwrap().len(), 1);
+
+    service.append(&[verdict("early-1", "VALID", NOON_MS), verdict("early-2", "VALID", NOON_MS)]).await;
+    let page = json_of(&service, "/v1/parked?page_size=1&reason=unmatched").await;
+    let token = page["next_page_token"].as_str().unwrap();
+    let rest = json_of(&service, &format!("/v1/parked?page_token={token}")).await;
+    assert_eq!((page["records"].as_array().unwrap().len(), rest["records"].as_array().unwrap().len()), (1, 2));
+    assert_ne!(page["records"], rest["records"]);
     service.stop().await.unwrap();
 }
 

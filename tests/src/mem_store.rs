@@ -53,6 +53,11 @@ impl MemStore {
         files.insert(name.to_owned(), Arc::new(Aligned::new(&bytes)));
     }
 
+    /// A copy of all files, with nothing in common with this store.
+    pub fn copy(&self) -> MemStore {
+        MemStore { files: Arc::new(Mutex::new(self.files().clone())) }
+    }
+
     /// The bytes of all files.
     pub fn byte_len(&self) -> usize {
         self.files().values().map(|file| file.length).sum()

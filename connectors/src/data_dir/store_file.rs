@@ -195,13 +195,39 @@ fn differences(stored: &Rules, given: &Rules) -> Vec<String> {
     let lengths = pairs
         .into_iter()
         .filter(|(_, stored, given)| stored != given)
-        .map(|(name, stored, given)| format!("{name} was {stored} ms and is now {given} ms"));
+        .map(|(name, stored, given)| format!("{name} was {} and is now {}", length(stored), length(given)));
     let fallback = (stored.dedup_fallback != given.dedup_fallback)
         .then(|| format!("dedup.fallback was {} and is now {}", stored.dedup_fallback, given.dedup_fallback));
-    let kept = |retention_ms: Option<i64>| retention_ms.map_or("everything".to_owned(), |ms| format!("{ms} ms"));
+    let kept = |retention_ms: Option<i64>| retention_ms.map_or("everything".to_owned(), length);
     let retention = (stored.counts_retention_ms != given.counts_retention_ms).then(|| {
         let (was, is) = (kept(stored.counts_retention_ms), kept(given.counts_retention_ms));
         format!("counts_retention was {was} and is now {is}")
     });
     lengths.chain(fallback).chain(retention).collect()
+}
+
+/// A length of time as settings have it: in the largest unit that it is a whole number of.
+fn length(ms: i64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = units.into_iter().find(|(unit_ms, _)| ms != 0 && ms % unit_ms == 0);
+    let (unit_ms, unit) = whole.unwrap_or((1, "ms"));
+    format!("{}{unit}", ms / unit_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_differ_are_named_as_they_are_written() {
+        let stored = Rules { correction_horizon_ms: 14 * 86_400_000, ..Rules::default() };
+        let given = Rules { allowed_lateness_ms: 1_500, counts_retention_ms: None, ..Rules::default() };
+        let expected = [
+            "allowed_lateness was 30s and is now 1500ms",
+            "correction_horizon was 14d and is now 7d",
+            "counts_retention was 90d and is now everything",
+        ];
+        let stored = Rules { counts_retention_ms: Some(90 * 86_400_000), ..stored };
+        assert_eq!(differences(&stored, &given), expected);
+    }
 }

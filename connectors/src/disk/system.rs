@@ -44,6 +44,9 @@ impl SystemDisk {
     }
 
     fn make_root(&self) -> io::Result<()> {
+        if self.root.is_file() {
+            return Err(ErrorKind::NotADirectory.into());
+        }
         let absolute = std::path::absolute(&self.root)?;
         let missing: Vec<&Path> = absolute.ancestors().take_while(|above| !above.exists()).collect();
         fs::create_dir_all(&absolute)?;

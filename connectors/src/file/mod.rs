@@ -15,6 +15,8 @@ mod block;
 mod compression;
 mod decode;
 mod feed;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod input;
 mod lines;
 mod messages;
@@ -26,6 +28,8 @@ mod shelf;
 mod source;
 
 pub(crate) use compression::{Compression, of_name};
+#[cfg(fuzzing)]
+pub use fuzzing::{CutRecord, cut_records};
 pub use progress::Progress;
 #[cfg(feature = "kafka")]
 pub(crate) use raw_records::RawRecords;

@@ -29,6 +29,17 @@ pub fn decode(line: &[u8]) -> Result<Decoded<'_>, Violation> {
     }
 }
 
+/// The same by the definition alone, which is slower: what [`decode`] is held to.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_by_definition(line: &[u8]) -> Result<Decoded<'_>, Violation> {
+    match std::str::from_utf8(line) {
+        Ok(line) => slow::event(line).map_err(unreadable),
+        Err(_) => decode(line),
+    }
+}
+
 /// Reads one line that is known to be UTF-8.
 pub(crate) fn decode_text(line: &str) -> Result<Decoded<'_>, Violation> {
     match fast::event(line) {

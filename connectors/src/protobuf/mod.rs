@@ -4,6 +4,8 @@
 //! over (and counted). Stricter than most readers: a known field of another wire type, and more than one body, are refused.
 
 #[cfg(test)]
+mod expected;
+#[cfg(test)]
 mod tests;
 pub(crate) mod wire;
 

@@ -15,7 +15,7 @@ use crate::trace::Run;
 
 use super::answer::{ClickEvidence, CopyEvidence, Correction, Explanation, VerdictEvidence};
 use super::rows::{correction, starting_in};
-use super::{ReadError, Snapshot};
+use super::{ReadError, Snapshot, check};
 
 impl Snapshot {
     /// What one row is made of: the clicks that have a copy in it, at most `limit` of them, by (event time, position).
@@ -55,35 +55,6 @@ impl Snapshot {
         Ok(Explanation { row, clicks, truncated, revisions: self.revisions_of(ad, granularity, window_start_ms) })
     }
 
-    /// Verdicts that are remembered and have met no click, at most `limit`, by position.
-    ///
-    /// # Errors
-    /// [`ReadError::DeadlineExceeded`].
-    pub fn unmatched_verdicts(&self, limit: usize, deadline: Option<Instant>) -> Result<Vec<Position>, ReadError> {
-        let remembered_ms =
-            self.watermark().floor_ms().map_or(i64::MIN, |floor_ms| floor_ms - self.shared.rules.max_future_skew_ms);
-        let mut verdicts = Vec::new();
-        self.scan(deadline, |fact| {
-            if !fact.is_copy() && fact.event_ms() >= remembered_ms {
-                verdicts.push((fact.position(), fact.id()));
-            }
-        })?;
-        verdicts.sort_unstable();
-        let mut unmatched = Vec::new();
-        for (number, (position, id)) in verdicts.into_iter().enumerate() {
-            if number % 256 == 0 {
-                check(deadline)?;
-            }
-            if unmatched.len() == limit {
-                break;
-            }
-            if !self.facts(id).iter().any(Fact::is_copy) {
-                unmatched.push(position);
-            }
-        }
-        Ok(unmatched)
-    }
-
     /// Looks at every fact of the epochs up to this one.
     fn scan(&self, deadline: Option<Instant>, mut look: impl FnMut(&Fact)) -> Result<(), ReadError> {
         let runs = self.workers.iter().flat_map(|worker| &worker.ledger);
@@ -95,7 +66,7 @@ impl Snapshot {
     }
 
     /// Whether a record belongs to the epochs up to this one.
-    fn includes(&self, position: Position) -> bool {
+    pub(super) fn includes(&self, position: Position) -> bool {
         self.complete.positions.get(&position.stream).is_some_and(|next| position.offset < *next)
     }
 
@@ -157,12 +128,5 @@ impl Snapshot {
         let revisions = view.of_ad(ad).corrections(window, self.as_of()).into_iter();
         let revisions = revisions.filter(|record| record.window.is_row(&self.retention()));
         revisions.map(|record| correction(&self.shared, record)).collect()
-    }
-}
-
-fn check(deadline: Option<Instant>) -> Result<(), ReadError> {
-    match deadline {
-        Some(deadline) if deadline <= Instant::now() => Err(ReadError::DeadlineExceeded),
-        _ => Ok(()),
     }
 }

@@ -10,6 +10,7 @@ mod sizes;
 mod snapshot;
 mod sums;
 mod top;
+mod unmatched;
 
 pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};
 pub use digest::Digest;
@@ -17,8 +18,11 @@ pub use reader::{Follower, Reader};
 pub use rows::Ad;
 pub use sizes::ArrangementSize;
 pub use snapshot::Snapshot;
+pub use unmatched::{UnmatchedPage, UnmatchedPlace};
 
 pub(crate) use reader::{Shared, Streams};
+
+use std::time::Instant;
 
 use thiserror::Error;
 
@@ -68,4 +72,12 @@ pub struct Readable {
     pub since: u64,
     /// The first epoch that is not complete.
     pub upper: u64,
+}
+
+/// Refuses to go on behind the deadline.
+fn check(deadline: Option<Instant>) -> Result<(), ReadError> {
+    match deadline {
+        Some(deadline) if deadline <= Instant::now() => Err(ReadError::DeadlineExceeded),
+        _ => Ok(()),
+    }
 }

@@ -123,6 +123,18 @@ impl<R: Record> Run<R> {
         holding.map(move |(chunk, skip)| chunk.find(key, skip)).filter(|records| !records.is_empty())
     }
 
+    /// The records whose hashes lie in `[low, high]`, in order, a slice for each chunk that holds some.
+    pub(crate) fn within(&self, low: u64, high: u64) -> impl Iterator<Item = &[R]> {
+        let first = self.chunks.partition_point(|chunk| chunk.hashes().1 < low);
+        let holding = self.parts().skip(first).take_while(move |(chunk, _)| chunk.hashes().0 <= high);
+        holding.map(move |(chunk, skip)| {
+            let records = &chunk.records()[skip..];
+            let start = records.partition_point(|record| record.key().hash < low);
+            let end = records.partition_point(|record| record.key().hash <= high);
+            &records[start..end]
+        })
+    }
+
     /// The part whose hashes lie in `[low, high]`; `None` where that is empty. Whole chunks are shared, cut ones copied.
     pub(crate) fn slice(&self, low: u64, high: u64) -> Option<Run<R>> {
         let (first, last) = (self.chunks[0].hashes().0, self.chunks[self.chunks.len() - 1].hashes().1);

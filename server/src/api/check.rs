@@ -50,7 +50,8 @@ pub(crate) fn check_ad(field: &'static str, ad_id: &str) -> Result<(), CallError
 /// A named granularity.
 pub(crate) fn granularity(value: i32) -> Result<Granularity, CallError> {
     names::granularity_from_wire(value).ok_or_else(|| {
-        let message = format!("granularity is {value}; it must be MINUTE, FIVE_MINUTES, HOUR or DAY");
+        let found = if value == 0 { "missing".to_owned() } else { value.to_string() };
+        let message = format!("granularity is {found}; it must be MINUTE, FIVE_MINUTES, HOUR or DAY");
         CallError::field(ErrorReason::GranularityInvalid, "granularity", message)
     })
 }

@@ -10,7 +10,7 @@ use tokio::task;
 
 use super::call::Shared;
 use super::errors::{CallError, ErrorReason};
-use super::outlet::{Closed, Outlet, Subscription, outlet};
+use super::outlet::{Closed, End, Outlet, Subscription, outlet};
 use super::subscribe::subscriber_permit;
 use crate::convert::{to_wire, wire};
 use crate::limits::STREAM_MESSAGE_BYTES;
@@ -49,18 +49,6 @@ struct Streamer {
     outlet: Outlet<wire::StreamCorrectionsResponse>,
     /// The first epoch that was not sent whole.
     next: u64,
-}
-
-/// Why a stream ended before its end.
-enum End {
-    Closed(Closed),
-    Failed(CallError),
-}
-
-impl From<Closed> for End {
-    fn from(closed: Closed) -> Self {
-        End::Closed(closed)
-    }
 }
 
 impl Streamer {

@@ -19,6 +19,7 @@ pub(crate) mod set_aside;
 pub(crate) mod status;
 pub(crate) mod subscribe;
 mod token;
+mod unmatched;
 
 pub use self::call::Bounds;
 pub(crate) use self::call::Shared;

@@ -35,6 +35,20 @@ pub(crate) enum Closed {
     Shutdown,
 }
 
+/// Why a stream of answers ended before its end.
+pub(super) enum End {
+    /// No more could be sent.
+    Closed(Closed),
+    /// There was no more to send.
+    Failed(CallError),
+}
+
+impl From<Closed> for End {
+    fn from(closed: Closed) -> Self {
+        End::Closed(closed)
+    }
+}
+
 /// The receiving end: the response stream of a call.
 pub(crate) struct Subscription<T> {
     messages: mpsc::Receiver<T>,

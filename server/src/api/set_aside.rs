@@ -7,17 +7,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prost::Message as _;
+use recount_dataflow::read::UnmatchedPlace;
 
 use super::call::Shared;
 use super::check;
 use super::errors::{CallError, ErrorReason};
 use super::page::Budget;
 use super::token::{Token, TokenKind, fingerprint};
+use super::unmatched::{self, UNMATCHED};
 use crate::convert::{to_wire, wire};
-use crate::limits::UNMATCHED_MAX;
-
-/// The reason under which verdicts are listed that have met no click.
-const UNMATCHED: &str = "unmatched";
 
 /// Records are looked at in steps, since those that came after the listing's epoch are passed over.
 const STEP: usize = 256;
@@ -31,8 +29,16 @@ struct Listing {
     request: u64,
     /// The epoch of the first page.
     epoch: u64,
-    /// The number of the last record of the page before.
-    after: u64,
+    begin: Begin,
+}
+
+/// Where a page begins.
+#[derive(Clone, Copy)]
+enum Begin {
+    /// Behind the record with this number.
+    After(u64),
+    /// With the verdict at this place, of those that have met no click.
+    At(UnmatchedPlace),
 }
 
 /// The records that were quarantined, or parked.
@@ -43,10 +49,9 @@ pub(crate) async fn list(
     deadline: Instant,
 ) -> Result<wire::ListSetAsideResponse, CallError> {
     let listing = Listing::check(shared, parked, request)?;
-    let unmatched = parked && listing.reason.as_deref() == Some(UNMATCHED);
-    let page = move |shared: &Shared| match unmatched {
-        true => listing.page_of_unmatched(shared, deadline),
-        false => Ok(listing.page(shared)),
+    let page = move |shared: &Shared| match listing.begin {
+        Begin::After(number) => Ok(listing.page(shared, number)),
+        Begin::At(place) => listing.page_of_unmatched(shared, place, deadline),
     };
     shared.read(deadline, page).await
 }
@@ -54,11 +59,11 @@ pub(crate) async fn list(
 impl Listing {
     fn check(shared: &Shared, parked: bool, mut request: wire::ListSetAsideRequest) -> Result<Listing, CallError> {
         let records = check::page_rows(request.page_size)?;
-        let (epoch, after) = if request.page_token.is_empty() {
-            (shared.reader.readable().upper - 1, 0)
+        let (epoch, begin) = if request.page_token.is_empty() {
+            (shared.reader.readable().upper - 1, Begin::of_first_page(parked, &request.reason))
         } else {
             let token = Token::decode(&request.page_token, TokenKind::SetAside, shared.lineage.number())?;
-            let (after, reason) = decode_cursor(&token.cursor).ok_or_else(|| {
+            let (begin, reason) = Begin::decode(&token.cursor).ok_or_else(|| {
                 CallError::field(ErrorReason::PageTokenInvalid, "page_token", "this is no token of this service")
             })?;
             // What the request of a page leaves out is as in the first page's.
@@ -66,17 +71,16 @@ impl Listing {
                 request.reason = reason;
             }
             token.check_request(identity(parked, &request.reason))?;
-            (token.epoch, after)
+            (token.epoch, begin)
         };
         let request_id = identity(parked, &request.reason);
         let reason = (!request.reason.is_empty()).then_some(request.reason);
-        Ok(Listing { parked, reason, records, request: request_id, epoch, after })
+        Ok(Listing { parked, reason, records, request: request_id, epoch, begin })
     }
 
-    fn page(&self, shared: &Shared) -> wire::ListSetAsideResponse {
+    fn page(&self, shared: &Shared, mut after: u64) -> wire::ListSetAsideResponse {
         let mut page = wire::ListSetAsideResponse::default();
         let mut budget = Budget::new(self.records);
-        let mut after = self.after;
         loop {
             let step = shared.reader.set_aside(self.parked, self.reason.as_deref(), after, STEP);
             let last = step.len() < STEP;
@@ -84,7 +88,7 @@ impl Listing {
                 if record.epoch <= self.epoch {
                     let message = to_wire::set_aside(&record, &shared.streams());
                     if !budget.take(message.encoded_len()) {
-                        page.next_page_token = self.token(shared, after);
+                        page.next_page_token = self.token(shared, Begin::After(after));
                         return page;
                     }
                     page.records.push(message);
@@ -97,41 +101,19 @@ impl Listing {
         }
     }
 
-    /// Verdicts that have met no click as of the listing's epoch. Here a record's number is its place in the list.
-    fn page_of_unmatched(&self, shared: &Shared, deadline: Instant) -> Result<wire::ListSetAsideResponse, CallError> {
-        let snapshot = shared.reader.snapshot(Some(self.epoch))?;
-        let positions = snapshot.unmatched_verdicts(UNMATCHED_MAX, Some(deadline))?;
-        let mut page = wire::ListSetAsideResponse::default();
-        let mut budget = Budget::new(self.records);
-        for (place, &position) in positions.iter().enumerate().skip(self.after as usize) {
-            if Instant::now() >= deadline {
-                return Err(CallError::deadline());
-            }
-            let raw = shared.evidence.raw(position);
-            let detail = match raw {
-                Some(_) => "the verdict has met no click",
-                None => "the verdict has met no click; its record can not be read any more",
-            };
-            let payload = raw.unwrap_or_default();
-            let message = wire::SetAside {
-                reason: UNMATCHED.into(),
-                detail: detail.into(),
-                position: Some(to_wire::record_position(&shared.streams(), position)),
-                payload_length: payload.len() as i64,
-                payload,
-                set_aside_at_ms: 0,
-            };
-            if !budget.take(message.encoded_len()) {
-                page.next_page_token = self.token(shared, place as u64);
-                break;
-            }
-            page.records.push(message);
-        }
-        Ok(page)
+    fn page_of_unmatched(
+        &self,
+        shared: &Shared,
+        from: UnmatchedPlace,
+        deadline: Instant,
+    ) -> Result<wire::ListSetAsideResponse, CallError> {
+        let (records, next) = unmatched::page(shared, self.epoch, from, self.records, deadline)?;
+        let next_page_token = next.map(|place| self.token(shared, Begin::At(place))).unwrap_or_default();
+        Ok(wire::ListSetAsideResponse { records, next_page_token })
     }
 
-    fn token(&self, shared: &Shared, after: u64) -> Vec<u8> {
-        let cursor = [&after.to_le_bytes(), self.reason.as_deref().unwrap_or_default().as_bytes()].concat();
+    fn token(&self, shared: &Shared, begin: Begin) -> Vec<u8> {
+        let cursor = begin.encode(self.reason.as_deref().unwrap_or_default());
         let (lineage, epoch) = (shared.lineage.number(), self.epoch);
         Token { kind: TokenKind::SetAside, lineage, epoch, request: self.request, cursor }.encode()
     }
@@ -142,8 +124,34 @@ fn identity(parked: bool, reason: &str) -> u64 {
     fingerprint(format!("{parked}/{reason}").as_bytes())
 }
 
-/// Where a page begins, and the reason that its listing is narrowed to.
-fn decode_cursor(cursor: &[u8]) -> Option<(u64, String)> {
-    let (after, reason) = cursor.split_first_chunk::<8>()?;
-    Some((u64::from_le_bytes(*after), String::from_utf8(reason.to_vec()).ok()?))
+impl Begin {
+    fn of_first_page(parked: bool, reason: &str) -> Begin {
+        match parked && reason == UNMATCHED {
+            true => Begin::At(UnmatchedPlace::default()),
+            false => Begin::After(0),
+        }
+    }
+
+    /// The cursor of a page token: which of the two, what it holds, and the reason that the listing is narrowed to.
+    fn encode(self, reason: &str) -> Vec<u8> {
+        match self {
+            Begin::After(number) => [&[0], number.to_le_bytes().as_slice(), reason.as_bytes()].concat(),
+            Begin::At(place) => [&[1], unmatched::encode(place).as_slice(), reason.as_bytes()].concat(),
+        }
+    }
+
+    fn decode(cursor: &[u8]) -> Option<(Begin, String)> {
+        let (begin, reason) = match cursor.split_first()? {
+            (0, rest) => {
+                let (number, reason) = rest.split_first_chunk()?;
+                (Begin::After(u64::from_le_bytes(*number)), reason)
+            }
+            (1, rest) => {
+                let (place, reason) = rest.split_first_chunk()?;
+                (Begin::At(unmatched::decode(place)), reason)
+            }
+            _ => return None,
+        };
+        Some((begin, String::from_utf8(reason.to_vec()).ok()?))
+    }
 }

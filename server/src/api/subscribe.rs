@@ -19,7 +19,7 @@ use tokio::task;
 use super::call::Shared;
 use super::check;
 use super::errors::{CallError, ErrorReason};
-use super::outlet::{Closed, Outlet, Subscription, outlet};
+use super::outlet::{Closed, End, Outlet, Subscription, outlet};
 use super::token::{Token, TokenKind, fingerprint};
 use crate::convert::{base64, to_wire, wire};
 use crate::limits::STREAM_MESSAGE_BYTES;
@@ -40,18 +40,6 @@ struct Subscriber {
     outlet: Outlet<wire::SubscribeResponse>,
     /// The last epoch that was sent whole.
     sent: Option<u64>,
-}
-
-/// Why a subscription ended.
-enum End {
-    Closed(Closed),
-    Failed(CallError),
-}
-
-impl From<Closed> for End {
-    fn from(closed: Closed) -> Self {
-        End::Closed(closed)
-    }
 }
 
 /// Begins a subscription.

@@ -55,7 +55,7 @@ fn show(layers: &Layers, with_origin: bool) -> String {
             false => toml_value(value),
         };
         match with_origin {
-            true => writeln!(text, "{entry} = {value:<20} # {origin}"),
+            true => writeln!(text, "{:<40} # {origin}", format!("{entry} = {value}")),
             false => writeln!(text, "# {help}\n{entry} = {value}"),
         }
         .expect("a string takes all that is written");

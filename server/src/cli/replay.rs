@@ -14,7 +14,7 @@ use recount_dataflow::engine::{Engine, History, Kept, Settings};
 use recount_dataflow::read::Snapshot;
 
 use super::progress::{Progress, Unit};
-use super::replay_outputs::Outputs;
+use super::replay_outputs::{self, Outputs};
 use super::serve::{decode_threads, random};
 use super::settings::{EngineArgs, RulesArgs};
 use super::table::grouped;
@@ -94,6 +94,7 @@ pub(super) fn run(global: &Global, args: &ReplayArgs) -> Result<(), CliError> {
     if args.outputs.format == Format::Parquet {
         return Err(CliError::usage("--format parquet is not built yet; write jsonl or csv"));
     }
+    replay_outputs::check(&args.outputs, &args.files)?;
     let config = global.load([args.engine.flags(), args.rules.flags()].concat())?;
     logging::start(&config)?;
     let (source, mut engine) = start(&config, &args.files, Kept::Only(args.granularity), &args.outputs)?;

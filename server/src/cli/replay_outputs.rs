@@ -1,7 +1,8 @@
 //! The files that a replay writes: some on the way, epoch by epoch, the others at the end.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::Engine;
@@ -39,17 +40,44 @@ pub(super) struct Outputs {
     by_cause: BTreeMap<&'static str, u64>,
 }
 
+/// Refuses outputs that would take each other's place, or that of a file that is read.
+pub(super) fn check(args: &OutputArgs, files: &[String]) -> Result<(), CliError> {
+    let paths = [&args.out, &args.changes, &args.corrections, &args.status, &args.quarantine, &args.parked];
+    let paths = paths.into_iter().flatten();
+    if paths.clone().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err(CliError::usage("only one of the outputs can go to standard output; name files for the others"));
+    }
+    let read: BTreeSet<PathBuf> = files.iter().filter_map(|file| place(Path::new(file))).collect();
+    let mut written = BTreeSet::new();
+    for (path, place) in paths.filter_map(|path| Some((path.display(), place(path)?))) {
+        if read.contains(&place) {
+            return Err(CliError::usage(format!(
+                "{path}: is read, so nothing can be written there; name another file"
+            )));
+        }
+        if !written.insert(place) {
+            return Err(CliError::usage(format!("{path}: two outputs can not go to one file; name another for one")));
+        }
+    }
+    Ok(())
+}
+
+/// Where a file is or will be, however its path is written; `None` where it is a pipe or a device, or no directory holds it.
+fn place(path: &Path) -> Option<PathBuf> {
+    match fs::canonicalize(path) {
+        _ if path.as_os_str() == "-" => None,
+        Ok(place) => place.is_file().then_some(place),
+        Err(_) => {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            Some(fs::canonicalize(dir).ok()?.join(path.file_name()?))
+        }
+    }
+}
+
 impl Outputs {
     /// Opens all of them, so that a path that can not be written is known before any work.
     pub(super) fn open(args: &OutputArgs, granularity: Granularity, reader: Reader) -> Result<Outputs, CliError> {
-        let open = |path: &Option<std::path::PathBuf>| path.as_deref().map(Sink::open).transpose();
-        let paths = [&args.out, &args.changes, &args.corrections, &args.status, &args.quarantine, &args.parked];
-        let to_stdout = paths.iter().filter(|path| path.as_deref() == Some(Path::new("-"))).count();
-        if to_stdout > 1 {
-            return Err(CliError::usage(
-                "only one of the outputs can go to standard output; name files for the others",
-            ));
-        }
+        let open = |path: &Option<PathBuf>| path.as_deref().map(Sink::open).transpose();
         Ok(Outputs {
             reader,
             granularity,

@@ -23,7 +23,7 @@ use crate::server::{self, Input, Pace, Ready, ServerSettings, SinksSettings, Sto
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Files of events, read one after the other; `-` is standard input
-    #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "data_dir")]
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     events: Vec<String>,
     /// Wait at the end of the file for more
     #[arg(long, requires = "events")]
@@ -73,6 +73,11 @@ impl ServeArgs {
 
 /// Runs the service until it is told to end.
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
+    if args.data_dir.is_none() && args.events.is_empty() {
+        return Err(CliError::usage(
+            "name --data-dir DIR, where what comes in is kept, or --events FILE.. that are read and not kept",
+        ));
+    }
     let config = global.load(args.flags())?;
     logging::start(&config)?;
     for addr in [config.grpc_addr, config.http_addr] {

@@ -174,11 +174,3 @@ impl Outcome {
         text
     }
 }
-
-/// The beginning of a payload, for a table.
-fn shown(payload: &[u8]) -> String {
-    const SHOWN: usize = 60;
-    let text = String::from_utf8_lossy(&payload[..payload.len().min(SHOWN)]);
-    let dots = if payload.len() > SHOWN { ".." } else { "" };
-    format!("{text}{dots}")
-}

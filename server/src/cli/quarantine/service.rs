@@ -3,60 +3,19 @@
 use tokio::runtime::Builder;
 use tonic::Request;
 
-use super::{Outcome, WhichArgs, ingest, shown};
+use super::{Outcome, WhichArgs, ingest};
 use crate::cli::CliError;
-use crate::cli::query::{connect, print, refused};
-use crate::cli::table::{Align, Style, Table, grouped, time};
+use crate::cli::query::set_aside::{Listing, PAGE};
+use crate::cli::query::{connect, refused};
 use crate::config::Config;
-use crate::convert::json::ToJson as _;
 use crate::convert::wire;
 use crate::convert::wire::counts_service_client::CountsServiceClient;
 
-/// Records of a page: a page has at most four mebibytes anyway.
-const PAGE: i32 = 1_000;
-/// Records of a table, where nobody says how many.
-const LISTED: usize = 100;
-
 /// `quarantine list`.
 pub(super) fn list(config: &Config, which: &WhichArgs, json: bool) -> Result<(), CliError> {
-    let mut table = Table::new(&[
-        ("set aside", Align::Left),
-        ("where", Align::Left),
-        ("reason", Align::Left),
-        ("detail", Align::Left),
-        ("bytes", Align::Right),
-        ("record", Align::Left),
-    ]);
-    let mut more = false;
-    let limit = which.limit.unwrap_or(if json { usize::MAX } else { LISTED });
-    let mut listed = 0;
-    for_each(config, which, |record| {
-        if listed == limit {
-            more = true;
-            return Ok(false);
-        }
-        listed += 1;
-        if json {
-            print(&format!("{}\n", record.to_json()))?;
-            return Ok(true);
-        }
-        table.row(vec![
-            time(record.set_aside_at_ms),
-            place(record.position.as_ref()),
-            record.reason.clone(),
-            record.detail.clone(),
-            grouped(record.payload_length),
-            shown(&record.payload),
-        ]);
-        Ok(true)
-    })?;
-    if !json {
-        print(&table.render(Style::for_stdout()))?;
-        if more {
-            eprintln!("there are more; --limit shows them");
-        }
-    }
-    Ok(())
+    let mut listing = Listing::new(json, which.limit);
+    for_each(config, which, |record| listing.show(record))?;
+    listing.finish()
 }
 
 /// `quarantine replay` to the service itself.
@@ -83,10 +42,6 @@ pub(super) fn replay(config: &Config, which: &WhichArgs) -> Result<Outcome, CliE
 /// Whether all of a record is kept.
 pub(super) fn is_whole(record: &wire::SetAside) -> bool {
     record.payload_length == record.payload.len() as i64
-}
-
-fn place(position: Option<&wire::SourcePosition>) -> String {
-    position.map_or_else(String::new, |at| format!("{}/{}@{}", at.source, at.partition, at.next_offset))
 }
 
 /// Visits the records, oldest first, until the visitor has enough.

@@ -8,9 +8,10 @@ use recount_connectors::kafka::{
 };
 use serde_json::{Value, json};
 
-use super::{Outcome, WhichArgs, service, shown};
+use super::{Outcome, WhichArgs, service};
 use crate::cli::CliError;
 use crate::cli::query::print;
+use crate::cli::query::set_aside::beginning;
 use crate::cli::table::{Align, Style, Table, grouped, time};
 use crate::config::Config;
 use crate::convert::base64;
@@ -171,7 +172,7 @@ fn cells(letter: &DeadLetter) -> Vec<String> {
         of(|origin| origin.reason.clone()),
         of(|origin| origin.detail.clone()),
         grouped(length(letter) as i64),
-        shown(letter.value.as_deref().unwrap_or_default()),
+        beginning(letter.value.as_deref().unwrap_or_default()),
     ]
 }
 

@@ -3,6 +3,7 @@
 mod at;
 mod client;
 mod reads;
+pub(super) mod set_aside;
 mod streams;
 
 use clap::{Args, Subcommand};
@@ -33,6 +34,10 @@ pub(super) enum QueryCommand {
     Corrections(CorrectionsArgs),
     /// The changes of every epoch, as they happen
     Watch(WatchArgs),
+    /// Records that could not be counted
+    Quarantined(SetAsideArgs),
+    /// Records that came too late to count, or with `--reason unmatched` verdicts that have met no click
+    Parked(SetAsideArgs),
 }
 
 /// Whom to ask, and how to show the answer.
@@ -60,6 +65,22 @@ pub(super) struct RangeArgs {
     end: i64,
 }
 
+/// The size of windows.
+#[derive(Debug, Args)]
+pub(super) struct WindowArgs {
+    /// Of which size: minute, five-minutes, hour or day
+    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
+    granularity: Granularity,
+}
+
+impl WindowArgs {
+    /// For a request.
+    fn to_wire(&self) -> i32 {
+        let granularity: wire::Granularity = crate::convert::to_wire::granularity(self.granularity);
+        granularity.into()
+    }
+}
+
 /// Arguments of `query counts`.
 #[derive(Debug, Args)]
 pub(super) struct CountsArgs {
@@ -68,9 +89,8 @@ pub(super) struct CountsArgs {
     ads: Vec<String>,
     #[command(flatten)]
     range: RangeArgs,
-    /// The windows: minute, five-minutes, hour or day
-    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
-    granularity: Granularity,
+    #[command(flatten)]
+    windows: WindowArgs,
     #[command(flatten)]
     at: ReadAtArgs,
     #[command(flatten)]
@@ -103,9 +123,8 @@ pub(super) struct ExplainArgs {
     /// The window's first moment: ms since 1970, or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     window_start: i64,
-    /// The window: minute, five-minutes, hour or day
-    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
-    granularity: Granularity,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// How many clicks to show
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: i32,
@@ -134,15 +153,27 @@ pub(super) struct WatchArgs {
     /// The ads; all of them where none is named
     #[arg(value_name = "AD")]
     ads: Vec<String>,
-    /// The windows: minute, five-minutes, hour or day
-    #[arg(long, value_name = "SIZE", default_value = "minute", value_parser = parse_granularity)]
-    granularity: Granularity,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Begin with the state as it is
     #[arg(long)]
     snapshot: bool,
     /// Go on after the epoch of this token (base64, as `--json` shows it)
     #[arg(long, value_name = "TOKEN")]
     resume: Option<String>,
+    #[command(flatten)]
+    connect: ConnectArgs,
+}
+
+/// Arguments of `query quarantined` and `query parked`.
+#[derive(Debug, Args)]
+pub(super) struct SetAsideArgs {
+    /// Of this reason alone, for example click_id_missing, late or unmatched
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// At most so many [default: 100, and with --json all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
     #[command(flatten)]
     connect: ConnectArgs,
 }
@@ -167,6 +198,8 @@ pub(super) fn run(global: &Global, command: QueryCommand) -> Result<(), CliError
             QueryCommand::Explain(args) => reads::explain(client, args, json).await,
             QueryCommand::Corrections(args) => streams::corrections(client, &args, json).await,
             QueryCommand::Watch(args) => streams::watch(client, args, json).await,
+            QueryCommand::Quarantined(args) => set_aside::list(client, false, args, json).await,
+            QueryCommand::Parked(args) => set_aside::list(client, true, args, json).await,
         }
     })
 }
@@ -180,11 +213,7 @@ impl QueryCommand {
             QueryCommand::Explain(args) => &args.connect,
             QueryCommand::Corrections(args) => &args.connect,
             QueryCommand::Watch(args) => &args.connect,
+            QueryCommand::Quarantined(args) | QueryCommand::Parked(args) => &args.connect,
         }
     }
-}
-
-fn wire_granularity(granularity: Granularity) -> i32 {
-    let granularity: wire::Granularity = crate::convert::to_wire::granularity(granularity);
-    granularity.into()
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::client::{Client, print, print_json, refused};
-use super::{CountsArgs, ExplainArgs, TopArgs, wire_granularity};
+use super::set_aside::place;
+use super::{CountsArgs, ExplainArgs, TopArgs};
 use crate::cli::CliError;
 use crate::cli::table::{Align, Style, Table, grouped, money, time};
 use crate::convert::wire;
@@ -40,7 +41,7 @@ pub(super) async fn counts(mut client: Client, args: CountsArgs, json: bool) -> 
         ad_ids: args.ads,
         start_ms: args.range.start,
         end_ms: args.range.end,
-        granularity: wire_granularity(args.granularity),
+        granularity: args.windows.to_wire(),
         read: args.at.to_wire(),
         ..Default::default()
     };
@@ -130,7 +131,7 @@ pub(super) async fn status(mut client: Client, json: bool) -> Result<(), CliErro
 pub(super) async fn explain(mut client: Client, args: ExplainArgs, json: bool) -> Result<(), CliError> {
     let request = wire::ExplainCountRequest {
         ad_id: args.ad,
-        granularity: wire_granularity(args.granularity),
+        granularity: args.windows.to_wire(),
         window_start_ms: args.window_start,
         read: args.at.to_wire(),
         limit: args.limit,
@@ -178,7 +179,6 @@ fn clicks_table(clicks: &[wire::ClickEvidence]) -> String {
             (false, false) => format!("VALID {}", click.reason),
             (false, true) => click.reason.clone(),
         };
-        let position = click.position.clone().unwrap_or_default();
         table.row(vec![
             click.click_id.clone(),
             time(click.timestamp_ms),
@@ -186,7 +186,7 @@ fn clicks_table(clicks: &[wire::ClickEvidence]) -> String {
             money(click.price_micros),
             click.copies.to_string(),
             verdict,
-            format!("{}@{}", position.source, position.next_offset),
+            place(click.position.as_ref()),
         ]);
     }
     table.render(Style::for_stdout())

@@ -4,7 +4,7 @@ use tonic::Request;
 
 use super::client::{Client, print, print_json, refused};
 use super::reads::revisions_table;
-use super::{CorrectionsArgs, WatchArgs, wire_granularity};
+use super::{CorrectionsArgs, WatchArgs};
 use crate::cli::CliError;
 use crate::cli::table::{grouped, time};
 use crate::convert::{base64, wire};
@@ -34,7 +34,7 @@ pub(super) async fn watch(mut client: Client, args: WatchArgs, json: bool) -> Re
     };
     let request = wire::SubscribeRequest {
         ad_ids: args.ads,
-        granularity: wire_granularity(args.granularity),
+        granularity: args.windows.to_wire(),
         snapshot: args.snapshot,
         resume_token,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use recount_dataflow::domain::fact::Position;
-use recount_dataflow::read::{ClickEvidence, Snapshot};
+use recount_dataflow::read::{ClickEvidence, Snapshot, UnmatchedPlace};
 
 use super::histories::found_row;
 use super::{Case, Seen, same, same_list};
@@ -51,7 +51,13 @@ pub fn unmatched_verdicts(case: &Case<'_>, snapshot: &Snapshot) -> Result<(), St
     let expected = case.model.unmatched_verdicts(snapshot.as_of());
     // What the newest epoch has forgotten may be gone as of an older one too.
     let newest = case.model.unmatched_verdicts(case.model.last_epoch());
-    let found = snapshot.unmatched_verdicts(10_000, None).map_err(|error| error.to_string())?;
+    let found = all_unmatched(snapshot, 10_000, usize::MAX)?;
+    // However it is cut into pages, the list is the same.
+    let (verdicts_max, facts_max) = [(1, 64), (3, 7), (10_000, 1)][snapshot.as_of() as usize % 3];
+    let in_pages = all_unmatched(snapshot, verdicts_max, facts_max)?;
+    same_list(&format!("unmatched verdicts by pages of {verdicts_max}"), &in_pages, &found)?;
+    same("whether they are in order", &found.is_sorted_by(|before, after| before < after), &true)?;
+    let found: Vec<Position> = found.iter().map(|place| place.position).collect();
     for position in &expected.surely {
         if newest.perhaps.contains(position) && !found.contains(position) {
             return Err(format!("the verdict at {position:?} has met no click, and is not listed"));
@@ -63,6 +69,21 @@ pub fn unmatched_verdicts(case: &Case<'_>, snapshot: &Snapshot) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// The verdicts that have met no click, page after page.
+fn all_unmatched(snapshot: &Snapshot, verdicts_max: usize, facts_max: usize) -> Result<Vec<UnmatchedPlace>, String> {
+    let mut verdicts = Vec::new();
+    let mut next = Some(UnmatchedPlace::default());
+    while let Some(from) = next {
+        let page = snapshot.unmatched_verdicts(from, verdicts_max, facts_max, None);
+        let page = page.map_err(|error| error.to_string())?;
+        same("whether a page is within its bound", &(page.verdicts.len() <= verdicts_max), &true)?;
+        same("whether the next page begins later", &page.next.is_none_or(|next| from < next), &true)?;
+        verdicts.extend(page.verdicts);
+        next = page.next;
+    }
+    Ok(verdicts)
 }
 
 /// Whether the newest epoch still remembers all that a click's evidence consists of.
