@@ -16,8 +16,8 @@ use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
-use crate::sinks::{Opened, SinkError, Sinks, SinksSettings};
-use crate::store::{Brake, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
+use crate::sinks::{Looked, Opened, SinkError, Sinks, SinksSettings};
+use crate::store::{Begun, Brake, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
 pub(crate) struct Backend {
@@ -73,14 +73,13 @@ impl Backend {
         stopping: Arc<AtomicBool>,
     ) -> Result<Backend, ServerError> {
         let (pace, keep) = (store.pace, store.checkpoints_kept);
-        let mut opened = None;
-        let waits = stopping.clone();
-        let store = Store::open(store, settings.engine.rules, stopping, |dir, bound| match &settings.sinks {
-            None => Ok(u64::MAX),
-            Some(sinks) => Opened::open(sinks, dir, bound, waits)
-                .map(|sinks| opened.insert(sinks).restore_up_to())
-                .map_err(ServerError::from),
-        })?;
+        let begun = Begun::begin(store, settings.engine.rules)?;
+        let looked = settings.sinks.as_ref().map(|sinks| Looked::look(sinks, begun.dir(), begun.bound(), &stopping));
+        let looked = looked.transpose()?;
+        let chosen = begun.choose(looked.as_ref().map_or(u64::MAX, Looked::restore_up_to))?;
+        // Only a start that can go on takes a sink from whoever has it.
+        let opened = looked.map(Looked::claim).transpose()?;
+        let store = chosen.take_over(opened.as_ref().map_or(u64::MAX, Opened::restore_up_to), stopping)?;
         let lineage = store.lineage();
         let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };

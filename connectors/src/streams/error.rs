@@ -16,6 +16,19 @@ pub enum StreamsError {
         /// What is wrong with it.
         what: String,
     },
+    /// Epochs were bound to a stream that is not in the list.
+    #[error(
+        "{dir}: epochs are bound to stream {stream}, and the list has {known}: its newest file is missing; restore it from a backup, \
+         the rest of the directory may be whole"
+    )]
+    Ends {
+        /// The directory of the list.
+        dir: String,
+        /// The stream that was bound.
+        stream: u16,
+        /// How many streams there are in the list.
+        known: usize,
+    },
     /// More streams than can be numbered.
     #[error("there are more partitions than the {max} that one store can number; read some of them into another store")]
     TooMany {

@@ -16,6 +16,7 @@ mod file;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use recount_dataflow::domain::fact::Position;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::Checksum;
@@ -114,8 +115,20 @@ impl Streams {
             disk.create_dir(STREAMS_DIR).or_disk_error(&*disk, STREAMS_DIR, "the directory can not be made")?;
             disk.sync_dir("").or_disk_error(&*disk, "", "can not be synced")?;
         }
+        Streams::read_with(dir, fence)
+    }
+
+    /// Reads the list as it is, and makes nothing: whoever it belongs to.
+    ///
+    /// # Errors
+    /// As [`Streams::open`].
+    pub fn read(dir: &DataDir) -> Result<Streams, StreamsError> {
+        Streams::read_with(dir, None)
+    }
+
+    fn read_with(dir: &DataDir, fence: Option<Fence>) -> Result<Streams, StreamsError> {
         let (changes, streams, ends) = (0, Vec::new(), BTreeMap::new());
-        let mut list = Streams { disk, checksum: dir.checksum(), fence, changes, streams, ends };
+        let mut list = Streams { disk: dir.disk(), checksum: dir.checksum(), fence, changes, streams, ends };
         list.refresh()?;
         Ok(list)
     }
@@ -129,6 +142,20 @@ impl Streams {
             self.take(change);
         }
         file::check_last(&*self.disk, self.changes)
+    }
+
+    /// Refuses positions in streams that are not in the list: nothing else misses its newest file.
+    ///
+    /// # Errors
+    /// Where there is one.
+    pub fn check_holds<'a>(&self, positions: impl IntoIterator<Item = &'a Position>) -> Result<(), StreamsError> {
+        let known = self.streams.len();
+        match positions.into_iter().find(|position| known <= usize::from(position.stream)) {
+            None => Ok(()),
+            Some(&Position { stream, .. }) => {
+                Err(StreamsError::Ends { dir: self.disk.place(STREAMS_DIR), stream, known })
+            }
+        }
     }
 
     /// Whether this process adds to it.

@@ -24,6 +24,9 @@ pub enum SinksSettings {}
 pub enum SinkError {}
 
 /// There are none.
+pub(crate) enum Looked {}
+
+/// There are none.
 pub(crate) enum Opened {}
 
 /// There are none.
@@ -45,11 +48,21 @@ impl SinksSettings {
     }
 }
 
-impl Opened {
-    pub(crate) fn open(settings: &SinksSettings, _: &DataDir, _: u64, _: Arc<AtomicBool>) -> Result<Self, SinkError> {
+impl Looked {
+    pub(crate) fn look(settings: &SinksSettings, _: &DataDir, _: u64, _: &Arc<AtomicBool>) -> Result<Self, SinkError> {
         match *settings {}
     }
 
+    pub(crate) fn restore_up_to(&self) -> u64 {
+        match *self {}
+    }
+
+    pub(crate) fn claim(self) -> Result<Opened, SinkError> {
+        match self {}
+    }
+}
+
+impl Opened {
     pub(crate) fn restore_up_to(&self) -> u64 {
         match *self {}
     }

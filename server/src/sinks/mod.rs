@@ -17,6 +17,8 @@ mod encode;
 #[cfg(feature = "kafka")]
 mod follow;
 #[cfg(feature = "kafka")]
+mod opening;
+#[cfg(feature = "kafka")]
 mod running;
 #[cfg(feature = "kafka")]
 mod settings;
@@ -24,11 +26,13 @@ mod settings;
 mod stats;
 
 #[cfg(not(feature = "kafka"))]
-pub(crate) use self::absent::{Opened, Sinks, SinksCollector};
+pub(crate) use self::absent::{Looked, Opened, Sinks, SinksCollector};
 #[cfg(not(feature = "kafka"))]
 pub use self::absent::{SinkError, SinksSettings};
 #[cfg(feature = "kafka")]
-pub(crate) use self::running::{Opened, Sinks};
+pub(crate) use self::opening::{Looked, Opened};
+#[cfg(feature = "kafka")]
+pub(crate) use self::running::Sinks;
 #[cfg(feature = "kafka")]
 pub use self::settings::SinksSettings;
 #[cfg(feature = "kafka")]

@@ -1,14 +1,12 @@
-//! The sinks from their opening to their end.
+//! The sinks from their start to their end.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use recount_connectors::data_dir::DataDir;
-use recount_connectors::kafka::sink::{Cancel, Identity, Publisher, PublisherSettings, SinkError};
+use recount_connectors::kafka::sink::SinkError;
 use recount_dataflow::read::Reader;
 use tokio::sync::mpsc;
 
@@ -17,85 +15,11 @@ use super::counts::Counts;
 use super::dead_letters::DeadLetters;
 use super::encode::Encoder;
 use super::follow::{Content, Follow, FollowError, Link, Stop};
-use super::settings::{SinkSettings, SinksSettings};
+use super::opening::{COUNTS, DEAD_LETTERS, OpenSink, Opened};
 use super::stats::{SinkStats, SinksCollector};
 use crate::lineage::Lineage;
 
-const CORRECTIONS: &str = "corrections";
-const COUNTS: &str = "counts";
-const DEAD_LETTERS: &str = "dead-letters";
-
-/// The sinks, open: former writers are fenced, and it is known how far each has come.
-pub(crate) struct Opened {
-    settings: SinksSettings,
-    stop: Arc<Stop>,
-    sinks: Vec<OpenSink>,
-}
-
-/// One sink, open.
-struct OpenSink {
-    settings: SinkSettings,
-    identity: Identity,
-    publisher: Publisher,
-    published: Option<u64>,
-}
-
 impl Opened {
-    /// Opens the sinks of a store whose newest bound epoch is `bound`. Waits for brokers, until `stopping`.
-    ///
-    /// # Errors
-    /// Where a later writer or another history has published, and where Kafka refuses.
-    pub(crate) fn open(
-        settings: &SinksSettings,
-        dir: &DataDir,
-        bound: u64,
-        stopping: Arc<AtomicBool>,
-    ) -> Result<Opened, SinkError> {
-        let stop = Arc::new(Stop::default());
-        let until = stop.clone();
-        let is_started = Arc::new(AtomicBool::new(false));
-        let started = is_started.clone();
-        // While nothing runs yet there is nothing to publish either.
-        let cancel: Cancel = Arc::new(move || match started.load(Ordering::Relaxed) {
-            true => until.is_over(),
-            false => stopping.load(Ordering::Relaxed),
-        });
-        let configured = [
-            settings.corrections.as_ref().map(|sink| (CORRECTIONS, &settings.client, sink)),
-            settings.counts.as_ref().map(|(sink, _)| (COUNTS, &settings.client, sink)),
-            settings.dead_letters.as_ref().map(|letters| (DEAD_LETTERS, &letters.client, &letters.sink)),
-        ];
-        let mut sinks = Vec::new();
-        for (sink, client, own) in configured.into_iter().flatten() {
-            let fence = dir.fence();
-            let writer = fence.writer();
-            let identity = Identity { store: dir.store_id(), sink, generation: dir.generation(), writer };
-            let publisher = PublisherSettings {
-                client: client.clone(),
-                identity: identity.clone(),
-                topics: own.topics.clone(),
-                progress_topic: settings.progress_topic.clone(),
-                delivery: own.delivery,
-                transaction_timeout: settings.transaction_timeout,
-                guard: Arc::new(move || fence.check().map_err(|error| error.to_string())),
-            };
-            let publisher = Publisher::open(publisher, cancel.clone())?;
-            sinks.push(OpenSink { settings: own.clone(), identity, publisher, published: None });
-        }
-        // What a killed process has left open in one sink hides the progress of the other, until both are taken back.
-        for sink in &mut sinks {
-            sink.published = sink.publisher.claim(bound)?;
-        }
-        is_started.store(true, Ordering::Relaxed);
-        Ok(Opened { settings: settings.clone(), stop, sinks })
-    }
-
-    /// The newest epoch whose state every sink can go on from without publishing its whole table again.
-    pub(crate) fn restore_up_to(&self) -> u64 {
-        let counts = self.sinks.iter().find(|sink| sink.identity.sink == COUNTS);
-        counts.map_or(u64::MAX, |counts| counts.published.unwrap_or(0))
-    }
-
     /// Starts the threads. Nothing must have been fed yet.
     ///
     /// # Errors

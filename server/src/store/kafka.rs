@@ -16,6 +16,18 @@ mod with {
     /// What is told of it.
     pub(crate) type KafkaWatch = Arc<KafkaStats>;
 
+    /// Looks whether reading could go on from the positions of the checkpoint, and changes nothing.
+    pub(crate) fn look(
+        input: &KafkaInput,
+        dir: &DataDir,
+        positions: &[Position],
+        bound: &[Position],
+    ) -> Result<(), StoreError> {
+        let list = Streams::read(dir)?;
+        let looked = recount_connectors::kafka::source::look(input, &list, Resume { positions, bound });
+        Ok(looked.map_err(SourceError::from)?)
+    }
+
     /// Starts to read, from the positions of the checkpoint on.
     pub(crate) fn start(
         input: &KafkaInput,
@@ -61,6 +73,10 @@ mod without {
         never: Infallible,
     }
 
+    pub(crate) fn look(input: &KafkaInput, _: &DataDir, _: &[Position], _: &[Position]) -> Result<(), StoreError> {
+        match *input {}
+    }
+
     pub(crate) fn start(
         input: &KafkaInput,
         _: &DataDir,
@@ -80,6 +96,6 @@ mod without {
 }
 
 #[cfg(feature = "kafka")]
-pub(crate) use with::{KafkaInput, KafkaWatch, is_head_gone, is_whole, start};
+pub(crate) use with::{KafkaInput, KafkaWatch, is_head_gone, is_whole, look, start};
 #[cfg(not(feature = "kafka"))]
-pub(crate) use without::{KafkaInput, KafkaWatch, is_head_gone, is_whole, start};
+pub(crate) use without::{KafkaInput, KafkaWatch, is_head_gone, is_whole, look, start};

@@ -108,8 +108,9 @@ mod tests {
         let engine_settings =
             Settings { history: History::newest_only(), epoch_records: 10_000, ..Settings::default() };
         let stopping = Arc::new(AtomicBool::new(false));
-        let opened = Store::open::<StoreError>(&settings, engine_settings.rules, stopping, |_, _| Ok(u64::MAX));
-        let Store { dir, records, checkpoint, recorded, bindings, source, files, .. } = opened.unwrap();
+        let chosen = Begun::begin(&settings, engine_settings.rules).unwrap().choose(u64::MAX).unwrap();
+        let store = chosen.take_over(u64::MAX, stopping).unwrap();
+        let Store { dir, records, checkpoint, recorded, bindings, source, files, .. } = store;
         let retain = records.retention();
         let Records::Log(log, _failure) = records else { panic!("the store has a log of its own") };
         for number in 0..APPENDS {

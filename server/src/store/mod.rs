@@ -3,6 +3,7 @@
 mod checkpoints;
 pub(crate) mod kafka;
 mod memory;
+mod open;
 pub(crate) mod rebuild;
 pub(crate) mod verify;
 
@@ -12,16 +13,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use recount_connectors::bindings::{BindingError, BindingLog, Bindings, newest_behind, newest_bound, positions_after};
-use recount_connectors::data_dir::{DataDir, DataDirError, NewStore, StoreSource};
-use recount_connectors::disk::{DiskError, SystemDisk};
-use recount_connectors::log::{Log, LogError, LogFailure, LogSettings, LogSource, LogView};
+use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
+use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
+use recount_connectors::disk::DiskError;
+use recount_connectors::log::{Log, LogError, LogFailure, LogSettings};
 use recount_connectors::store::DirectoryStore;
 use recount_connectors::streams::StreamsError;
 use recount_connectors::{Source, SourceError};
-use recount_dataflow::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
+use recount_dataflow::checkpoint::{Checkpoint, CheckpointError};
 use recount_dataflow::domain::fact::Position;
-use recount_dataflow::domain::rules::Rules;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -29,6 +29,7 @@ pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
 pub(crate) use self::kafka::{KafkaInput, KafkaWatch};
 pub(crate) use self::memory::Brake;
+pub(crate) use self::open::Begun;
 use crate::lineage::Lineage;
 
 /// How long to wait for room on a full disk before a binding is tried again.
@@ -106,93 +107,10 @@ pub(crate) enum Records {
 }
 
 impl Store {
-    /// Takes the directory over, recovers the log and the bindings, and loads the newest checkpoint: no other process writes
-    /// from here on. `stopping` turns true when nobody should wait for room on the disk any more. `follow` is told the newest bound
-    /// epoch, before a checkpoint is chosen, and names the newest epoch whose checkpoint suits those who follow. Blocks.
-    pub(crate) fn open<E: From<StoreError>>(
-        settings: &StoreSettings,
-        rules: Rules,
-        stopping: Arc<AtomicBool>,
-        follow: impl FnOnce(&DataDir, u64) -> Result<u64, E>,
-    ) -> Result<Store, E> {
-        let dir = open_dir(settings, rules)?;
-        let newest_bound = newest_bound(&dir).map_err(StoreError::from)?;
-        let restore_up_to = follow(&dir, newest_bound)?;
-        Ok(Found::look(dir, restore_up_to)?.take_over(settings, stopping)?)
-    }
-
     /// The identity of the store's epochs and positions.
     pub(crate) fn lineage(&self) -> Lineage {
         Lineage::of_store(self.dir.store_id(), self.dir.generation())
     }
-}
-
-fn open_dir(settings: &StoreSettings, rules: Rules) -> Result<DataDir, StoreError> {
-    let disk = Arc::new(SystemDisk::create(&settings.dir)?);
-    Ok(DataDir::open(disk, &settings.new, rules)?)
-}
-
-/// What a directory holds that the engine goes on from. Where it has a log of its own, whatever may be refused is refused here, before
-/// anything is made; what Kafka holds is known only once it is read.
-struct Found {
-    dir: DataDir,
-    files: DirectoryStore,
-    checkpoint: Option<Checkpoint>,
-    damaged: usize,
-    /// The epoch of the checkpoint, and where it stands.
-    epoch: u64,
-    positions: Vec<Position>,
-}
-
-impl Found {
-    fn look(dir: DataDir, restore_up_to: u64) -> Result<Found, StoreError> {
-        let files = DirectoryStore::open(&dir)?;
-        let found = Checkpoints::new(Arc::new(files.clone())).newest_up_to(restore_up_to)?;
-        for damaged in &found.damaged {
-            let (number, why) = (damaged.number, &damaged.why);
-            tracing::error!(number, %why, "a checkpoint is damaged; an older one is used, and more of the log is read again");
-        }
-        let (checkpoint, damaged) = (found.checkpoint, found.damaged.len());
-        let epoch = checkpoint.as_ref().map_or(0, Checkpoint::epoch);
-        let positions = checkpoint.as_ref().map(Checkpoint::positions).unwrap_or_default();
-        let newest = newest_behind(&dir, epoch)?;
-        if dir.source() == StoreSource::Log {
-            let log = LogView::read_only(&dir)?;
-            log.check_starts(&positions)?;
-            newest.map(|newest| log.check_reaches(&newest.positions)).transpose()?;
-        }
-        Ok(Found { dir, files, checkpoint, damaged, epoch, positions })
-    }
-
-    fn take_over(self, settings: &StoreSettings, stopping: Arc<AtomicBool>) -> Result<Store, StoreError> {
-        let Found { dir, files, checkpoint, damaged, epoch, positions } = self;
-        let log = settings.kafka.is_none().then(|| open_log(&dir, settings)).transpose()?;
-        let bindings = BindingLog::open(&dir, move |cause| wait_for_room(cause, &stopping))?;
-        let recorded = Bindings::read(&dir, epoch + 1)?;
-        let (records, source) = match (log, &settings.kafka) {
-            (Some((log, failure)), _) => {
-                let source = LogSource::start(&log.view(), dir.hash_key(), dir.rules(), &positions)?;
-                (Records::Log(Arc::new(log), failure), Box::new(source) as Box<dyn Source>)
-            }
-            (None, Some(kafka)) => {
-                let bound = positions_after(&dir, epoch, &bindings)?;
-                let (watch, source) = kafka::start(kafka, &dir, &positions, &bound)?;
-                (Records::Kafka(watch), source)
-            }
-            (None, None) => unreachable!("without Kafka the log was opened"),
-        };
-        let (dir, files) = (Arc::new(dir), Arc::new(files));
-        Ok(Store { dir, records, checkpoint, damaged, recorded, bindings, source, files })
-    }
-}
-
-fn open_log(dir: &DataDir, settings: &StoreSettings) -> Result<(Log, oneshot::Receiver<Arc<LogFailure>>), StoreError> {
-    let (failed, failure) = oneshot::channel();
-    let log = Log::open(dir, settings.log.clone(), move |why| {
-        // At shutdown nobody listens any more.
-        let _ = failed.send(why);
-    })?;
-    Ok((log, failure))
 }
 
 impl Records {

@@ -3,9 +3,10 @@
 
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
+pub mod company;
 mod compare;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use recount_tests::record::{Body, Record};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
+use self::company::Companion;
 use crate::published::Sinks;
 use crate::support::PATIENCE;
 use crate::support::daemon::Daemon;
@@ -41,6 +43,14 @@ impl Kafka {
         }
     }
 
+    /// The one broker there is.
+    fn only(&self) -> &Broker {
+        match self {
+            Kafka::One(broker) => broker,
+            Kafka::Three(_) => panic!("there are three"),
+        }
+    }
+
     /// The broker that leads the first partition of a topic.
     fn leader(&self, topic: &str) -> &Broker {
         match self {
@@ -57,7 +67,8 @@ pub enum Fault {
     Daemon,
     /// A broker is killed, and started again.
     Broker,
-    /// Both are, and the daemon finds nobody to ask at first.
+    /// The daemon is killed when the broker of all histories is, and finds nobody to ask at first. Where that is killed no more, the
+    /// daemon is alone.
     Both,
     /// Partitions that are read and that are written get another leader.
     Leaders,
@@ -93,25 +104,32 @@ impl Chaos {
     }
 
     /// Produces the history while faults come, and then holds everything that can be read against the model.
-    pub async fn run(mut self, dir: &Path, faults: &[Fault]) {
-        let topics = Topics::of(self.kafka.servers());
-        // The records of histories are years old, or from the future.
-        let any_time = [("retention.ms", "-1"), ("message.timestamp.after.max.ms", "9223372036854775807")];
-        topics.create(&self.name, PARTITIONS, &any_time);
+    pub async fn run(mut self, dir: &Path, faults: &[Fault], mut companion: Companion) {
+        let topics = Arc::new(Topics::of(self.kafka.servers()));
+        self.make_topic(&topics).await;
         let settings = self.settings();
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (servers, name) = (self.kafka.servers(), self.name.clone());
         let sinks = Sinks { servers, name: &name, delivery: "exactly-once" };
         let mut daemon = sinks.start_with(dir, &settings).await;
-        let producing = self.produce();
+        companion.begun = None;
+        let producing = self.produce(&topics, companion.clone());
         for fault in faults {
             sleep(Duration::from_millis(self.rng.random_range(10..400))).await;
-            daemon = self.suffer(*fault, daemon, &sinks, &settings).await;
+            daemon = self.suffer(*fault, daemon, &sinks, &settings, &mut companion).await;
         }
         producing.await.unwrap();
+        companion.wait_until(|broker| broker.kills_left == 0 && !broker.is_away).await;
         self.wait_for_all(&mut daemon, &topics).await;
         sinks.published(&daemon).await;
         self.check(daemon, &sinks, dir).await;
+    }
+
+    async fn make_topic(&self, topics: &Arc<Topics>) {
+        let (topics, name) = (Arc::clone(topics), self.name.clone());
+        // The records of histories are years old, or from the future.
+        let any_time = [("retention.ms", "-1"), ("message.timestamp.after.max.ms", "9223372036854775807")];
+        spawn_blocking(move || topics.create(&name, PARTITIONS, &any_time)).await.unwrap();
     }
 
     /// What the daemon is started with, beside the sinks' settings.
@@ -137,33 +155,48 @@ impl Chaos {
         ]
     }
 
-    /// Produces all records, some at a time.
-    fn produce(&mut self) -> JoinHandle<()> {
+    /// Produces all records, some at a time; the last of them when the broker of all has been killed for the last time.
+    fn produce(&mut self, topics: &Arc<Topics>, mut companion: Companion) -> JoinHandle<()> {
         let message = |record: &Record, rng: &mut SmallRng| Message {
             timestamp_ms: Some(self.arrival_ms),
             ..Message::of(record.to_json()).to(rng.random_range(0..PARTITIONS))
         };
-        let messages: Vec<Message> = self.history.records.iter().map(|one| message(one, &mut self.rng)).collect();
-        let (servers, topic) = (self.kafka.servers(), self.name.clone());
+        let mut rest: VecDeque<Message> = self.history.records.iter().map(|one| message(one, &mut self.rng)).collect();
+        let last = self.rng.random_range(1..=rest.len() / 2);
+        let (topics, topic) = (Arc::clone(topics), self.name.clone());
         let mut rng = SmallRng::seed_from_u64(self.rng.random());
-        spawn_blocking(move || {
-            let topics = Topics::of(servers);
-            let mut rest = &messages[..];
+        tokio::spawn(async move {
             while !rest.is_empty() {
-                let (some, others) = rest.split_at(rng.random_range(1..=rest.len().min(12)));
-                topics.produce(&topic, some);
-                rest = others;
-                std::thread::sleep(Duration::from_millis(rng.random_range(0..60)));
+                if rest.len() <= last {
+                    companion.wait_until(|broker| broker.kills_left == 0).await;
+                }
+                let some: Vec<Message> = rest.drain(..rng.random_range(1..=rest.len().min(12))).collect();
+                let (topics, topic) = (Arc::clone(&topics), topic.clone());
+                spawn_blocking(move || topics.produce(&topic, &some)).await.unwrap();
+                sleep(Duration::from_millis(rng.random_range(0..60))).await;
             }
         })
     }
 
     /// Lets a fault happen; returns the daemon that runs afterwards.
-    async fn suffer(&mut self, fault: Fault, daemon: Daemon, sinks: &Sinks<'_>, settings: &[(&str, &str)]) -> Daemon {
+    async fn suffer(
+        &mut self,
+        fault: Fault,
+        daemon: Daemon,
+        sinks: &Sinks<'_>,
+        settings: &[(&str, &str)],
+        companion: &mut Companion,
+    ) -> Daemon {
         let dir = daemon.dir.clone();
         let (kafka, topic) = (Arc::clone(&self.kafka), self.name.clone());
         match fault {
             Fault::Daemon => {
+                daemon.kill();
+                return sinks.start_with(&dir, settings).await;
+            }
+            Fault::Both => {
+                let before = companion.broker.borrow().kills_left;
+                companion.wait_until(|broker| broker.kills_left == 0 || broker.kills_left < before).await;
                 daemon.kill();
                 return sinks.start_with(&dir, settings).await;
             }
@@ -174,20 +207,6 @@ impl Chaos {
                     broker.restart();
                 });
                 back.await.unwrap();
-            }
-            Fault::Both => {
-                let (killed, is_killed) = tokio::sync::oneshot::channel();
-                let back = spawn_blocking(move || {
-                    let broker = kafka.leader(&topic);
-                    broker.kill();
-                    killed.send(()).unwrap();
-                    broker.restart();
-                });
-                is_killed.await.unwrap();
-                daemon.kill();
-                let daemon = sinks.start_with(&dir, settings).await;
-                back.await.unwrap();
-                return daemon;
             }
             Fault::Leaders => {
                 let written = [sinks.topic("counts"), sinks.topic("corrections"), sinks.topic("progress")];
@@ -207,7 +226,7 @@ impl Chaos {
     async fn wait_for_all(&self, daemon: &mut Daemon, topics: &Topics) {
         let held: i64 = (0..PARTITIONS).map(|partition| topics.offsets(&self.name, partition).1).sum();
         assert!(held >= self.history.records.len() as i64, "the topic has {held} records");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE * 3;
         loop {
             let taken = daemon.status().await.records_in;
             if taken == held as u64 {

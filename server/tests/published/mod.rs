@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -186,14 +187,19 @@ impl Sinks<'_> {
 
     /// Starts one with more settings, named as in the environment, without the prefix.
     pub async fn start_with(&self, dir: &Path, settings: &[(&str, &str)]) -> Daemon {
+        Daemon::run(self.command(dir, settings), dir).await
+    }
+
+    /// The same command, not started.
+    pub fn command(&self, dir: &Path, settings: &[(&str, &str)]) -> Command {
         let mut command = command(dir, &[&[("CHECKPOINT__INTERVAL", "100ms")], settings].concat());
         command.arg("--config").arg(self.file(dir));
-        Daemon::run(command, dir).await
+        command
     }
 
     /// Starts a daemon that refuses to, and returns its exit code and what it said.
     pub fn refused(&self, dir: &Path) -> (Option<i32>, String) {
-        let output = command(dir, &[]).arg("--config").arg(self.file(dir)).output().unwrap();
+        let output = self.command(dir, &[]).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
     }
 

@@ -159,6 +159,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("the daemon over {} said: {}", self.dir.display(), rest(self.child.stderr.take()));
+        }
     }
 }
 

@@ -14,9 +14,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::jars;
 use super::process::Process;
 use super::settings::{BrokerSettings, Place, Ports, server_properties};
+use super::{archive, jars};
 
 /// How long a broker may take to start. Two to four seconds are usual; a machine that does much else is slow.
 const START_MAX: Duration = Duration::from_secs(120);
@@ -39,6 +39,7 @@ impl Broker {
 
     /// Starts one, alone in its cluster.
     pub fn start_with(settings: BrokerSettings) -> Self {
+        archive::make_once();
         let broker = Broker::format(settings, &Place { node: 1, nodes: &[free_ports()] });
         broker.run();
         broker.wait_until_ready();
@@ -51,7 +52,8 @@ impl Broker {
         let certificates = settings.is_secure.then(|| Certificates::make(directory.path()));
         let properties = server_properties(&settings, place, directory.path(), certificates.as_ref());
         fs::write(directory.path().join("server.properties"), properties).unwrap();
-        let mut format = java(directory.path(), "kafka.tools.StorageTool", &["-Xmx128m", "-XX:TieredStopAtLevel=1"]);
+        let options = ["-Xmx128m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", &archived()];
+        let mut format = java(directory.path(), "kafka.tools.StorageTool", &options);
         format.args(["format", "--cluster-id", "cmVjb3VudC1jb3VudHMtMQ", "--config"]);
         format.arg(directory.path().join("server.properties"));
         for (user, password) in &settings.users {
@@ -130,13 +132,18 @@ impl Broker {
 
     /// Starts the process, without waiting for an answer.
     pub(super) fn run(&self) {
+        self.run_with(&archived());
+    }
+
+    /// The same, with one more option for the JVM.
+    pub(super) fn run_with(&self, option: &str) {
         let mut process = self.process();
         assert!(process.is_none(), "the broker is running already");
         let options: &[&str] = match self.settings.is_for_speed {
             true => &["-Xms256m", "-Xmx512m", "-XX:+UseSerialGC"],
             false => &["-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
         };
-        let mut broker = java(self.directory.path(), "kafka.Kafka", options);
+        let mut broker = java(self.directory.path(), "kafka.Kafka", &[options, &[option]].concat());
         broker.arg(self.directory.path().join("server.properties"));
         *process = Some(Process::start(&broker, &self.log()));
     }
@@ -170,6 +177,11 @@ impl Broker {
         // A test that failed while it held the broker must not keep others from ending it.
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The option that takes Kafka's classes from their archive. Where there is none yet, or none that this JVM can use, it does without.
+fn archived() -> String {
+    format!("-XX:SharedArchiveFile={}", jars::archive().display())
 }
 
 /// A Java program of Kafka's.

@@ -2,6 +2,7 @@
 
 use std::thread;
 
+use super::archive;
 use super::broker::{Broker, free_ports};
 use super::settings::{BrokerSettings, Place, Ports};
 
@@ -18,6 +19,7 @@ impl Cluster {
 
     /// Starts all three with these settings.
     pub fn start_with(settings: &BrokerSettings) -> Self {
+        archive::make_once();
         let nodes: Vec<Ports> = (0..3).map(|_| free_ports()).collect();
         let formatted: Vec<Broker> = thread::scope(|scope| {
             let node = |node| Broker::format(settings.clone(), &Place { node, nodes: &nodes });

@@ -9,20 +9,34 @@ use std::process::Command;
 /// # Panics
 /// Where Maven or Java is missing or Maven Central can not be reached: it says what to install.
 pub(super) fn class_path() -> String {
-    let pom = root().join("tests/kafka/pom.xml");
-    let version = version(&fs::read_to_string(&pom).unwrap());
-    let kafka = root().join("target/kafka");
-    fs::create_dir_all(&kafka).unwrap();
-    let jars = kafka.join(&version);
+    let jars = home();
     if !jars.exists() {
+        let kafka = jars.parent().expect("it lies in a directory");
+        fs::create_dir_all(kafka).unwrap();
         // Test binaries that begin together fetch once.
         let lock = File::create(kafka.join("LOCK")).unwrap();
         lock.lock().unwrap();
         if !jars.exists() {
-            fetch(&pom, &jars);
+            fetch(&jars);
         }
     }
     format!("{}/*", jars.display())
+}
+
+/// Where the archive of their classes is, whether it has been made or not.
+pub(super) fn archive() -> PathBuf {
+    let mut name = home().into_os_string();
+    name.push(".jsa");
+    name.into()
+}
+
+/// The directory of the jars.
+fn home() -> PathBuf {
+    root().join("target/kafka").join(version(&fs::read_to_string(pom()).unwrap()))
+}
+
+fn pom() -> PathBuf {
+    root().join("tests/kafka/pom.xml")
 }
 
 /// The Java program.
@@ -30,7 +44,7 @@ pub(super) fn java() -> Command {
     Command::new("java")
 }
 
-fn fetch(pom: &Path, jars: &Path) {
+fn fetch(jars: &Path) {
     assert!(
         Command::new("java").arg("-version").output().is_ok(),
         "tests that run Kafka need Java 17 or later: apt-get install default-jre-headless"
@@ -39,7 +53,7 @@ fn fetch(pom: &Path, jars: &Path) {
     let _ = fs::remove_dir_all(&unfinished);
     let output = Command::new("mvn")
         .args(["-q", "-B", "-f"])
-        .arg(pom)
+        .arg(pom())
         .arg("dependency:copy-dependencies")
         .arg(format!("-DoutputDirectory={}", unfinished.display()))
         .output()

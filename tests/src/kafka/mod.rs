@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the product's own Kafka room, so that neither can hide a fault of the other.
 
+mod archive;
 mod broker;
 mod certificates;
 mod cluster;

@@ -55,8 +55,6 @@ pub(super) struct Place<'a> {
 /// Properties of every broker: quick about what tests wait for, small in what they do not need.
 const QUICK: &str = "\
 auto.create.topics.enable=false
-broker.heartbeat.interval.ms=500
-broker.session.timeout.ms=3000
 controller.quorum.election.timeout.ms=500
 controller.quorum.fetch.timeout.ms=1000
 group.initial.rebalance.delay.ms=0
@@ -88,6 +86,9 @@ pub(super) fn server_properties(
         .map(|(index, ports)| format!("{}@127.0.0.1:{}", index + 1, ports.controller))
         .collect();
     let (replicas, in_sync) = if nodes.len() > 1 { (nodes.len(), 2) } else { (1, 1) };
+    // A broker that was killed is not let in again before its former session is over. Where there are several, one that is slow for a
+    // moment must not lose what it leads.
+    let (heartbeat_ms, session_ms) = if nodes.len() > 1 { (500, 3_000) } else { (100, 1_000) };
     let mut listeners = format!("PLAINTEXT://127.0.0.1:{}", ports.plain);
     if settings.is_secure {
         write!(listeners, ",SSL://127.0.0.1:{},SASL_SSL://127.0.0.1:{}", ports.tls, ports.sasl).unwrap();
@@ -101,7 +102,8 @@ pub(super) fn server_properties(
          log.dirs={}\n\
          default.replication.factor={replicas}\noffsets.topic.replication.factor={replicas}\n\
          transaction.state.log.replication.factor={replicas}\ntransaction.state.log.min.isr={in_sync}\n\
-         min.insync.replicas={in_sync}\n{QUICK}",
+         min.insync.replicas={in_sync}\n\
+         broker.heartbeat.interval.ms={heartbeat_ms}\nbroker.session.timeout.ms={session_ms}\n{QUICK}",
         voters.join(","),
         ports.controller,
         directory.join("data").display(),

@@ -1,6 +1,6 @@
 //! What tests do with topics: make, fill, read, change and delete them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -139,6 +139,12 @@ impl Topics {
         for altered in block_on(self.admin.alter_configs([&alter], &options())).unwrap() {
             altered.unwrap();
         }
+    }
+
+    /// The topics that are there.
+    pub fn names(&self) -> BTreeSet<String> {
+        let metadata = self.admin.inner().fetch_metadata(None, WAIT).unwrap();
+        metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
     }
 
     /// The broker that leads a partition.

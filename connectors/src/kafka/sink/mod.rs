@@ -12,10 +12,12 @@
 //!                                                                      ▼        ▼
 //!                                                               fenced: stop   abort, send again
 //! ```
+//! Before all that, [`PublisherSettings::look`] sees what is published and fences nobody.
 //! With [`Delivery::AtLeastOnce`] the progress is written once the batch has arrived; after a crash in between the batch comes again.
 
 mod batch;
 mod error;
+mod look;
 mod patience;
 mod producer;
 mod progress;

@@ -16,25 +16,45 @@ const PROGRESS_CONFIG: [(&str, &str); 3] =
 /// What a message may have where the broker does not say.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
 
+/// Checks the topics that are there. Returns whether that of progress is.
+pub(super) fn look(settings: &PublisherSettings) -> Result<bool, SinkError> {
+    let connection = settings.client.connect()?;
+    connection.brokers(WAIT)?;
+    let admin = settings.client.admin()?;
+    let is_there = |plan: &TopicPlan| match connection.topic(&plan.name, WAIT) {
+        Ok(_) => check(&admin, plan).map(|_| true),
+        // Whether it is not there, or this user may not see it, shows when it is made.
+        Err(KafkaError::NoTopic { .. }) => Ok(false),
+        Err(error) => Err(error.into()),
+    };
+    for plan in &settings.topics {
+        is_there(plan)?;
+    }
+    is_there(&progress_plan(settings))
+}
+
 /// Makes the topics that are not there, and checks those that are. Returns the most bytes that a message of each may have.
 pub(super) fn ensure(settings: &PublisherSettings) -> Result<Vec<usize>, SinkError> {
     // It says why where nobody answers, or where the login is refused.
     settings.client.connect()?.brokers(WAIT)?;
     let admin = settings.client.admin()?;
-    let progress = TopicPlan {
+    let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match make(&admin, plan, more)? {
+        true => Ok(plan.message_bytes_max),
+        false => check(&admin, plan),
+    };
+    ensured(&progress_plan(settings), &PROGRESS_CONFIG)?;
+    let bytes_max = |plan| ensured(plan, &[]).map(|found| found.unwrap_or(MESSAGE_BYTES_MAX));
+    settings.topics.iter().map(bytes_max).collect()
+}
+
+fn progress_plan(settings: &PublisherSettings) -> TopicPlan {
+    TopicPlan {
         name: settings.progress_topic.clone(),
         partitions: Some(1),
         replication: settings.topics[0].replication,
         cleanup: Cleanup::Compact,
         message_bytes_max: None,
-    };
-    let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match make(&admin, plan, more)? {
-        true => Ok(plan.message_bytes_max),
-        false => check(&admin, plan),
-    };
-    ensured(&progress, &PROGRESS_CONFIG)?;
-    let bytes_max = |plan| ensured(plan, &[]).map(|found| found.unwrap_or(MESSAGE_BYTES_MAX));
-    settings.topics.iter().map(bytes_max).collect()
+    }
 }
 
 /// Makes a topic; false where it is there already.

@@ -1,6 +1,7 @@
 //! The thread that looks at topics: it numbers streams, assigns partitions, and says why reading can not go on.
 
 mod ask;
+mod look;
 mod plan;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,8 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recount_dataflow::domain::fact::Position;
 
 use self::ask::Broker;
+pub use self::look::look;
+use self::plan::Look;
 use super::Resume;
 use super::bell::Bell;
 use super::check::{Standing, gap_of_offsets, gap_of_topic};
@@ -40,6 +43,21 @@ const QUEUE_KIB_MIN: usize = 256;
 /// Most, of a fetch and of a partition.
 const QUEUE_KIB_MAX: usize = 32 << 10;
 
+/// Where reading stands, by stream.
+struct Positions {
+    /// The next offset to be read, where it is not the first.
+    checkpoint: BTreeMap<u16, u64>,
+    /// How far the newest epoch reaches.
+    bound: BTreeMap<u16, u64>,
+}
+
+impl Positions {
+    fn of(resume: Resume<'_>) -> Self {
+        let by_stream = |positions: &[Position]| positions.iter().map(|at| (at.stream, at.offset)).collect();
+        Positions { checkpoint: by_stream(resume.positions), bound: by_stream(resume.bound) }
+    }
+}
+
 /// A thread that reads.
 pub(super) struct ReaderHandle {
     pub(super) partitions: Sender<Partition>,
@@ -51,9 +69,7 @@ pub(super) struct Control {
     settings: KafkaSourceSettings,
     broker: Broker,
     list: Streams,
-    /// The next offset to be read, where it is not the first, and how far the newest epoch reaches.
-    positions: BTreeMap<u16, u64>,
-    bound: BTreeMap<u16, u64>,
+    positions: Positions,
     shared: Arc<Shared>,
     readers: Vec<ReaderHandle>,
     suspects: Receiver<Suspect>,
@@ -109,14 +125,12 @@ impl Control {
         suspects: Receiver<Suspect>,
     ) -> Result<Control, KafkaSourceError> {
         let broker = Broker::connect(client, &settings, Arc::clone(&shared.stats))?;
-        let by_stream = |positions: &[Position]| positions.iter().map(|at| (at.stream, at.offset)).collect();
         Ok(Control {
             accepted: settings.accepted_gaps.clone(),
             settings,
             broker,
             list,
-            positions: by_stream(resume.positions),
-            bound: by_stream(resume.bound),
+            positions: Positions::of(resume),
             shared,
             readers,
             suspects,
@@ -194,8 +208,8 @@ impl Control {
             }
             Trouble::Missing => {}
         }
-        self.positions.insert(number, suspect.next);
-        self.bound.insert(number, suspect.next);
+        self.positions.checkpoint.insert(number, suspect.next);
+        self.positions.bound.insert(number, suspect.next);
         while !self.shared.is_stopped() {
             let looked = self.or_later(|control| {
                 control.look(false)?;
@@ -213,11 +227,9 @@ impl Control {
         Ok(())
     }
 
-    fn standing(&self, stream: u16) -> Standing {
-        let first = self.list.all()[usize::from(stream)].first_offset;
-        let read = self.reading.get(&stream).map(|stats| stats.next.load(std::sync::atomic::Ordering::Relaxed));
-        let next = read.or_else(|| self.positions.get(&stream).copied()).unwrap_or(first);
-        Standing { stream, next, bound: self.bound.get(&stream).copied().unwrap_or(first).max(next) }
+    fn what_to_look_at(&self) -> Look<'_> {
+        let Control { settings, broker, list, positions, reading, .. } = self;
+        Look { settings, broker, list, begins: list.is_written(), positions, reading }
     }
 
     /// Begins to read every stream that is not read yet.
@@ -226,7 +238,7 @@ impl Control {
         for &number in streams {
             let stream = self.list.all()[usize::from(number)].clone();
             let format: TopicFormat = stream.format.parse().map_err(|_| self.unknown_format(&stream.topic))?;
-            let next = self.standing(number).next;
+            let next = self.what_to_look_at().standing(number).next;
             let (items, received) = bounded::<Item>(BATCHES_MAX);
             let stats = Arc::new(StreamStats::new(&stream, next));
             let reader = &self.readers[usize::from(number) % self.readers.len()];

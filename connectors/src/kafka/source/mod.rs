@@ -52,7 +52,7 @@ use crate::raw_store::RawStore;
 use crate::source::{Next, Source, Stopper};
 use crate::streams::Streams;
 
-pub use control::is_whole;
+pub use control::{is_whole, look};
 pub use error::KafkaSourceError;
 pub use format::TopicFormat;
 pub(super) use lookup::is_gone;

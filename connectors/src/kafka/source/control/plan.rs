@@ -1,54 +1,93 @@
-//! A look at the topics: what is new, what is missing, and what was accepted.
+//! A look at the topics: what is new, what is missing, and what was accepted. It changes nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use super::super::check::{Gap, gap_of_offsets, gap_of_topic};
+use super::super::check::{Gap, Standing, gap_of_offsets, gap_of_topic};
 use super::super::native::TopicDescription;
-use super::super::{AcceptedGap, KafkaSourceError, Start, Topic};
-use super::Control;
+use super::super::stats::StreamStats;
+use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Start, Topic};
+use super::Positions;
+use super::ask::Broker;
 use crate::kafka::KafkaError;
-use crate::streams::{Change, EndReason, Stream};
+use crate::streams::{Change, EndReason, Stream, Streams};
 
 type Topics = BTreeMap<String, TopicDescription>;
 
-impl Control {
-    /// Looks at all topics; reads what is new. `is_first` looks also at the offsets of what was read before.
-    pub(super) fn look(&mut self, is_first: bool) -> Result<(), KafkaSourceError> {
-        if !self.list.is_written() {
-            self.list.refresh()?;
-            self.publish();
-        }
+/// What is looked at.
+pub(super) struct Look<'a> {
+    pub(super) settings: &'a KafkaSourceSettings,
+    pub(super) broker: &'a Broker,
+    pub(super) list: &'a Streams,
+    /// Whether streams may begin.
+    pub(super) begins: bool,
+    pub(super) positions: &'a Positions,
+    /// Streams that are read already.
+    pub(super) reading: &'a BTreeMap<u16, Arc<StreamStats>>,
+}
+
+/// What a look came to: reading can go on.
+pub(super) struct Plan {
+    /// What is to be added to the list of streams.
+    pub(super) change: Change,
+    /// The gaps that were accepted and are there.
+    pub(super) accepted: Vec<(AcceptedGap, EndReason)>,
+    /// The topics that are there.
+    pub(super) topics: Topics,
+}
+
+impl Look<'_> {
+    /// Where reading of a stream stands.
+    pub(super) fn standing(&self, stream: u16) -> Standing {
+        let Positions { checkpoint, bound } = self.positions;
+        let first = self.list.all()[usize::from(stream)].first_offset;
+        let read = self.reading.get(&stream).map(|stats| stats.next.load(Ordering::Relaxed));
+        let next = read.or_else(|| checkpoint.get(&stream).copied()).unwrap_or(first);
+        Standing { stream, next, bound: bound.get(&stream).copied().unwrap_or(first).max(next) }
+    }
+
+    /// Asks the cluster, and compares.
+    ///
+    /// # Errors
+    /// Where reading can not go on, and where the cluster is not reached.
+    pub(super) fn plan(&self) -> Result<Plan, KafkaSourceError> {
         let topics = self.ask_for_topics()?;
-        let going_on: Vec<u16> =
-            (0..self.list.all().len()).map(|number| number as u16).filter(|at| self.list.end(*at).is_none()).collect();
         let mut gaps: Vec<Gap> = Vec::new();
-        for &number in &going_on {
+        for number in self.going_on() {
             gaps.extend(self.gap(number, &topics)?);
         }
         let mut change = Change::default();
-        for gap in self.accept(gaps)? {
+        let mut accepted = Vec::new();
+        for (gap, name) in self.accept(gaps)? {
+            accepted.push((name, gap.reason));
             change.ends.push(gap.accepted());
         }
-        if self.list.is_written() {
+        if self.begins {
             self.begin_streams(&topics, &mut change)?;
         }
-        if !change.ends.is_empty() || !change.begins.is_empty() {
-            self.list.add(change)?;
-            self.publish();
+        Ok(Plan { change, accepted, topics })
+    }
+
+    /// Refuses gaps that were accepted and that neither this look nor an earlier start has found.
+    pub(super) fn check_found(&self, accepted: &[AcceptedGap], plan: &Plan) -> Result<(), KafkaSourceError> {
+        for gap in accepted.iter().filter(|gap| plan.accepted.iter().all(|(found, _)| found != *gap)) {
+            let is_it = |stream: &Stream| stream.is_of(&gap.topic, gap.partition);
+            let mut ends = self.list.ends();
+            if !ends.any(|end| end.at == gap.at && is_it(&self.list.all()[usize::from(end.stream)])) {
+                return Err(KafkaSourceError::NoSuchGap { gap: gap.clone(), why: self.why_no_gap(gap) });
+            }
         }
-        if is_first {
-            self.check_all_found()?;
-        }
-        let is_new = |number: &u16| self.list.end(*number).is_none() && !self.reading.contains_key(number);
-        let is_there = |number: &u16| topics.contains_key(&self.list.all()[usize::from(*number)].topic);
-        let new: Vec<u16> =
-            (0..self.list.all().len()).map(|number| number as u16).filter(is_new).filter(is_there).collect();
-        self.assign(&new)
+        Ok(())
+    }
+
+    fn going_on(&self) -> impl Iterator<Item = u16> {
+        let numbers = (0..self.list.all().len()).map(|number| number as u16);
+        numbers.filter(|number| self.list.end(*number).is_none())
     }
 
     fn ask_for_topics(&self) -> Result<Topics, KafkaSourceError> {
-        let read = self.list.all().iter().enumerate().filter(|(number, _)| self.list.end(*number as u16).is_none());
-        let names = read.map(|(_, stream)| stream.topic.as_str());
+        let names = self.going_on().map(|number| self.list.all()[usize::from(number)].topic.as_str());
         let names: Vec<&str> = names.chain(self.settings.topics.iter().map(|topic| topic.name.as_str())).collect();
         self.broker.topics(&names)
     }
@@ -81,7 +120,7 @@ impl Control {
     }
 
     /// The gaps that somebody has accepted; refused where there is any other.
-    fn accept(&mut self, gaps: Vec<Gap>) -> Result<Vec<Gap>, KafkaSourceError> {
+    fn accept(&self, gaps: Vec<Gap>) -> Result<Vec<(Gap, AcceptedGap)>, KafkaSourceError> {
         let (mut accepted, mut refused) = (Vec::new(), Vec::new());
         for gap in gaps {
             let stream = self.list.all()[usize::from(gap.stream)].clone();
@@ -96,26 +135,7 @@ impl Control {
             let same = refused.iter().filter(|(_, other, _)| other.topic == stream.topic);
             return Err(gap.refuse(&stream, same.map(|(_, _, name)| name.clone()).collect()));
         }
-        for (gap, name) in &accepted {
-            tracing::warn!(gap = %name, reason = ?gap.reason, "records are missing, and that was accepted: the stream ends here");
-            self.accepted.retain(|one| one != name);
-        }
-        Ok(accepted.into_iter().map(|(gap, _)| gap).collect())
-    }
-
-    /// Refuses gaps that were accepted and are not there.
-    fn check_all_found(&mut self) -> Result<(), KafkaSourceError> {
-        for gap in std::mem::take(&mut self.accepted) {
-            let mut ends = self.list.ends();
-            let is_it = |stream: &Stream| stream.is_of(&gap.topic, gap.partition);
-            if ends.any(|end| end.at == gap.at && is_it(&self.list.all()[usize::from(end.stream)])) {
-                tracing::warn!(%gap, "this gap was accepted at an earlier start; take --accept-gap out");
-                continue;
-            }
-            let why = self.why_no_gap(&gap);
-            return Err(KafkaSourceError::NoSuchGap { gap, why });
-        }
-        Ok(())
+        Ok(accepted)
     }
 
     fn why_no_gap(&self, gap: &AcceptedGap) -> String {

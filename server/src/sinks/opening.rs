@@ -1,0 +1,130 @@
+//! The sinks before anything is published: they are looked at, and then claimed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use recount_connectors::data_dir::DataDir;
+use recount_connectors::kafka::sink::{Cancel, Identity, Publisher, PublisherSettings, SinkError};
+
+use super::follow::Stop;
+use super::settings::{SinkSettings, SinksSettings};
+
+pub(super) const CORRECTIONS: &str = "corrections";
+pub(super) const COUNTS: &str = "counts";
+pub(super) const DEAD_LETTERS: &str = "dead-letters";
+
+/// The sinks as they were found. Nobody is fenced yet, and nothing is made.
+pub(crate) struct Looked {
+    settings: SinksSettings,
+    stop: Arc<Stop>,
+    is_started: Arc<AtomicBool>,
+    cancel: Cancel,
+    /// The newest epoch that is bound here.
+    bound: u64,
+    sinks: Vec<LookedAt>,
+}
+
+/// One sink, and the newest epoch that it has published, as far as can be seen.
+struct LookedAt {
+    settings: SinkSettings,
+    publisher: PublisherSettings,
+    published: Option<u64>,
+}
+
+/// The sinks, open: former writers are fenced, and it is known how far each has come.
+pub(crate) struct Opened {
+    pub(super) settings: SinksSettings,
+    pub(super) stop: Arc<Stop>,
+    pub(super) sinks: Vec<OpenSink>,
+}
+
+/// One sink, open.
+pub(super) struct OpenSink {
+    pub(super) settings: SinkSettings,
+    pub(super) identity: Identity,
+    pub(super) publisher: Publisher,
+    pub(super) published: Option<u64>,
+}
+
+impl Looked {
+    /// Looks at the sinks of a store whose newest bound epoch is `bound`. Waits for brokers, until `stopping`.
+    ///
+    /// # Errors
+    /// Where a later writer or another history has published, where a topic is of the wrong kind, and where Kafka refuses.
+    pub(crate) fn look(
+        settings: &SinksSettings,
+        dir: &DataDir,
+        bound: u64,
+        stopping: &Arc<AtomicBool>,
+    ) -> Result<Looked, SinkError> {
+        let stop = Arc::new(Stop::default());
+        let (until, stopping) = (stop.clone(), stopping.clone());
+        let is_started = Arc::new(AtomicBool::new(false));
+        let started = is_started.clone();
+        // While nothing runs yet there is nothing to publish either.
+        let cancel: Cancel = Arc::new(move || match started.load(Ordering::Relaxed) {
+            true => until.is_over(),
+            false => stopping.load(Ordering::Relaxed),
+        });
+        let configured = [
+            settings.corrections.as_ref().map(|sink| (CORRECTIONS, &settings.client, sink)),
+            settings.counts.as_ref().map(|(sink, _)| (COUNTS, &settings.client, sink)),
+            settings.dead_letters.as_ref().map(|letters| (DEAD_LETTERS, &letters.client, &letters.sink)),
+        ];
+        let mut sinks = Vec::new();
+        for (sink, client, own) in configured.into_iter().flatten() {
+            let fence = dir.fence();
+            let writer = fence.writer();
+            let publisher = PublisherSettings {
+                client: client.clone(),
+                identity: Identity { store: dir.store_id(), sink, generation: dir.generation(), writer },
+                topics: own.topics.clone(),
+                progress_topic: settings.progress_topic.clone(),
+                delivery: own.delivery,
+                transaction_timeout: settings.transaction_timeout,
+                guard: Arc::new(move || fence.check().map_err(|error| error.to_string())),
+            };
+            let published = publisher.look(bound, cancel.clone())?;
+            sinks.push(LookedAt { settings: own.clone(), publisher, published });
+        }
+        Ok(Looked { settings: settings.clone(), stop, is_started, cancel, bound, sinks })
+    }
+
+    /// The newest epoch whose state every sink can go on from without publishing its whole table again, as far as can be seen: what
+    /// is in an open transaction may add to it.
+    pub(crate) fn restore_up_to(&self) -> u64 {
+        restore_up_to(self.sinks.iter().map(|sink| (sink.publisher.identity.sink, sink.published)))
+    }
+
+    /// Opens the sinks. Waits for brokers, until the start is broken off.
+    ///
+    /// # Errors
+    /// As [`look`](Looked::look).
+    pub(crate) fn claim(self) -> Result<Opened, SinkError> {
+        let mut sinks = Vec::new();
+        for LookedAt { settings, publisher, .. } in self.sinks {
+            let identity = publisher.identity.clone();
+            let publisher = Publisher::open(publisher, self.cancel.clone())?;
+            sinks.push(OpenSink { settings, identity, publisher, published: None });
+        }
+        // What a killed process has left open in one sink hides the progress of the other, until both are taken back.
+        for sink in &mut sinks {
+            sink.published = sink.publisher.claim(self.bound)?;
+        }
+        self.is_started.store(true, Ordering::Relaxed);
+        Ok(Opened { settings: self.settings, stop: self.stop, sinks })
+    }
+}
+
+impl Opened {
+    /// The newest epoch whose state every sink can go on from without publishing its whole table again.
+    pub(crate) fn restore_up_to(&self) -> u64 {
+        restore_up_to(self.sinks.iter().map(|sink| (sink.identity.sink, sink.published)))
+    }
+}
+
+/// Only what an epoch changed in counts can not be read for epochs behind the checkpoint that was restored.
+fn restore_up_to(published: impl Iterator<Item = (&'static str, Option<u64>)>) -> u64 {
+    let mut counts = published.filter(|(sink, _)| *sink == COUNTS);
+    counts.next().map_or(u64::MAX, |(_, published)| published.unwrap_or(0))
+}
