@@ -51,11 +51,11 @@ impl<'a> Run<'a> {
         Run { args, broker, topic, number: 0 }
     }
 
-    /// The service on an empty directory. `sinks` are its settings beside those of the source.
+    /// The service on an empty directory. `settings` are those beside its source's.
     ///
     /// # Errors
     /// Where it can not be started, or counts something else than the topic holds.
-    pub(super) fn count(&mut self, sinks: &[(&str, &str)]) -> Result<Counted, Box<dyn Error>> {
+    pub(super) fn count(&mut self, settings: &[(&str, &str)]) -> Result<Counted, Box<dyn Error>> {
         self.number += 1;
         let dir = self.args.dir.join("kafka");
         if dir.exists() {
@@ -63,14 +63,14 @@ impl<'a> Run<'a> {
         }
         let broker_before = cpu_seconds(self.broker.process_id());
         let clock = Instant::now();
-        let (process, service) = ready_at(self.command(&dir, sinks)?)?;
+        let (process, service) = ready_at(self.command(&dir, settings)?)?;
         let open = clock.elapsed().as_secs_f64();
         let address = |name: &str| service[name].as_str().ok_or("the service does not say where it listens");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(wait_for_records(format!("http://{}", address("grpc")?), self.topic.records))?;
         let readable = clock.elapsed().as_secs_f64();
         let metric = |name: &str| metric(address("http")?, name);
-        while !sinks.is_empty() && metric("recount_sink_epochs_behind")? > 0.0 {
+        while metric("recount_sink_epochs_behind")? > 0.0 {
             thread::sleep(Duration::from_millis(5));
         }
         let counted = Counted {
@@ -95,14 +95,14 @@ impl<'a> Run<'a> {
         Ok(counted)
     }
 
-    fn command(&self, dir: &Path, sinks: &[(&str, &str)]) -> Result<Command, Box<dyn Error>> {
+    fn command(&self, dir: &Path, settings: &[(&str, &str)]) -> Result<Command, Box<dyn Error>> {
         let mut command = recount()?;
         command.arg("serve").arg("--data-dir").arg(dir);
         command.args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
         let topics = format!("[{{ name = {:?}, format = {:?} }}]", self.topic.name, self.topic.format.name());
         command.env("RECOUNT__SOURCE__KAFKA__BOOTSTRAP_SERVERS", self.broker.servers());
         command.env("RECOUNT__SOURCE__KAFKA__TOPICS", topics);
-        for (name, value) in sinks {
+        for (name, value) in settings {
             // Every run publishes to topics of its own.
             let value = match name.ends_with("__TOPIC") {
                 true => format!("{value}.{}", self.number),

@@ -59,6 +59,8 @@ impl Topic {
         topics.create(&name, PARTITIONS, &[("retention.ms", "-1")]);
         let mut produce = recount()?;
         produce.args(["kafka", "produce", "--bootstrap", servers, "--topic", &name, "--format", format.name()]);
+        // As in a topic that has been filled for as long as the events took to happen, not in the moments before.
+        produce.args(["--timestamps", "event"]);
         succeed(produce.arg(file(args, format)?))?;
         let records = (0..PARTITIONS).map(|partition| topics.offsets(&name, partition).1 as u64).sum();
         Ok(Topic { name, format, records })
