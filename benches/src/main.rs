@@ -81,6 +81,9 @@ enum Part {
     /// A topic of a broker of its own, counted and published, against a plain consumer.
     #[cfg(feature = "kafka")]
     Kafka,
+    /// The same topic counted with sinks and without: what it costs to publish.
+    #[cfg(feature = "kafka")]
+    Publish,
     /// Ways to carry facts between workers.
     Codec,
     /// One run, for the process that compares several.
@@ -112,6 +115,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some(Part::Restore) => restore::measure(&args, &mut table)?,
         #[cfg(feature = "kafka")]
         Some(Part::Kafka) => kafka::measure(&args, &mut table)?,
+        #[cfg(feature = "kafka")]
+        Some(Part::Publish) => kafka::measure_publishing(&args, &mut table)?,
         Some(Part::Codec) => codec::measure(&args, &mut table)?,
         None => {
             contest::measure(&args, false, &mut table)?;
@@ -121,7 +126,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             kept::measure(&args, false, &mut table)?;
             restore::measure(&args, &mut table)?;
             #[cfg(feature = "kafka")]
-            kafka::measure(&args, &mut table)?;
+            {
+                kafka::measure(&args, &mut table)?;
+                kafka::measure_publishing(&args, &mut table)?;
+            }
             codec::measure(&args, &mut table)?;
         }
     }

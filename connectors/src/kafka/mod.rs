@@ -7,6 +7,7 @@ pub mod check;
 mod client;
 mod connection;
 mod dead_letter;
+mod delivery;
 mod error;
 mod originals;
 mod outbox;

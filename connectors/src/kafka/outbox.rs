@@ -1,32 +1,22 @@
 //! Messages on their way out: each is heard of exactly once, as delivered or as failed.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
-use rdkafka::producer::{
-    BaseProducer, BaseRecord, DeliveryResult, NoCustomPartitioner, Producer as _, ProducerContext,
-};
-use rdkafka::statistics::Statistics;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::client::creation;
+use super::delivery::{Counted, Deliveries};
 use super::error::KafkaError;
-use super::watch::Watch;
 
 /// How long a full queue is waited for before it is tried again.
 const QUEUE_WAIT: Duration = Duration::from_millis(5);
-/// Kinds of failures that are told apart; there are fewer codes that a message can fail with.
-const FAILURES_MAX: usize = 32;
 
 /// A producer, and what became of its messages.
 pub(super) struct Outbox {
     producer: BaseProducer<Deliveries>,
-    counted: Arc<Counted>,
     sent: u64,
 }
 
@@ -42,10 +32,8 @@ pub(super) struct Sent {
 
 impl Outbox {
     pub(super) fn open(config: &ClientConfig) -> Result<Self, KafkaError> {
-        let deliveries = Deliveries::default();
-        let counted = deliveries.counted.clone();
-        let producer = config.create_with_context(deliveries).map_err(creation)?;
-        Ok(Outbox { producer, counted, sent: 0 })
+        let producer = config.create_with_context(Deliveries::default()).map_err(creation)?;
+        Ok(Outbox { producer, sent: 0 })
     }
 
     /// How many messages were handed over.
@@ -61,7 +49,7 @@ impl Outbox {
         self.sent += 1;
         while let Err((cause, back)) = self.producer.send(message) {
             if cause.rdkafka_error_code() != Some(Code::QueueFull) {
-                self.counted.fail(&cause);
+                self.producer.context().fail(&cause);
                 // One message may be too large; a producer that is broken takes none any more.
                 let fatal = self.producer.client().fatal_error();
                 return fatal.map_or(Ok(()), |(_, message)| Err(KafkaError::Client { message }));
@@ -83,65 +71,11 @@ impl Outbox {
             self.producer.poll(Duration::from_millis(100));
             waiting();
         }
-        let sent = Sent {
-            delivered: self.counted.delivered.load(Ordering::Relaxed),
-            bytes: self.counted.bytes.load(Ordering::Relaxed),
-            failed: self.counted.failed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        };
+        let Counted { delivered, bytes, failed } = self.producer.context().take();
+        let named = |(code, messages)| (Cause::MessageProduction(code).to_string(), messages);
+        let sent = Sent { delivered, bytes, failed: failed.into_iter().map(named).collect() };
         let heard = sent.delivered + sent.failed.values().sum::<u64>();
         assert_eq!(heard, self.sent, "of {} messages only {heard} were heard of", self.sent);
         sent
-    }
-}
-
-/// What the broker said of the messages so far.
-#[derive(Clone, Default)]
-struct Deliveries {
-    watch: Watch,
-    counted: Arc<Counted>,
-}
-
-#[derive(Default)]
-struct Counted {
-    delivered: AtomicU64,
-    bytes: AtomicU64,
-    failed: Mutex<BTreeMap<String, u64>>,
-}
-
-impl Counted {
-    fn fail(&self, why: impl fmt::Display) {
-        // What it holds is whole after every step.
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let why = why.to_string();
-        let why = if failed.len() < FAILURES_MAX || failed.contains_key(&why) { why } else { "other".to_owned() };
-        *failed.entry(why).or_default() += 1;
-    }
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.log(level, facility, message);
-    }
-
-    fn stats(&self, _: Statistics) {}
-
-    fn stats_raw(&self, _: &[u8]) {}
-
-    fn error(&self, error: Cause, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
-
-impl ProducerContext<NoCustomPartitioner> for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        match result {
-            Ok(message) => {
-                self.counted.delivered.fetch_add(1, Ordering::Relaxed);
-                self.counted.bytes.fetch_add(message.payload_len() as u64, Ordering::Relaxed);
-            }
-            Err((cause, _)) => self.counted.fail(cause),
-        }
     }
 }

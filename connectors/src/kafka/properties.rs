@@ -35,7 +35,7 @@ const DECIDED: [(&str, &str); 24] = [
     ("enable.idempotence", "it is always true: a retry never writes twice"),
     ("acks", "it is always all: what is delivered survives a broker"),
     ("request.required.acks", "it is always all: what is delivered survives a broker"),
-    ("delivery.report.only.error", "every delivery is counted"),
+    ("delivery.report.only.error", "what became of messages is counted"),
     ("allow.auto.create.topics", "a mistyped topic must not come into being"),
     ("log_level", "choose what is logged by log.level, for example info,kafka=debug"),
     ("log.queue", "lines of librdkafka go to Recount's log"),

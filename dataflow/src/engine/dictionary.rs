@@ -212,7 +212,7 @@ fn shard_of(ad: Fingerprint) -> usize {
 }
 
 /// The first bytes of a name as one word, in an order that no two names contradict.
-fn first_bytes(name: &str) -> u128 {
+pub(crate) fn first_bytes(name: &str) -> u128 {
     let mut bytes = [0; 16];
     let len = name.len().min(16);
     bytes[..len].copy_from_slice(&name.as_bytes()[..len]);

@@ -14,7 +14,7 @@ pub use driver::Engine;
 pub use origin::Origin;
 pub use settings::{History, Kept, Settings};
 
-pub(crate) use dictionary::{Dictionary, Named, NamesHeld};
+pub(crate) use dictionary::{Dictionary, Named, NamesHeld, first_bytes};
 pub(crate) use set_aside::SetAsideList;
 
 use thiserror::Error;

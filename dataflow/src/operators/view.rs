@@ -187,7 +187,7 @@ fn sum_into(rows: &mut Vec<(u32, Metrics)>, slices: &[&[CountRecord]], range: Ra
 }
 
 /// Sorts by window and sums equal ones.
-pub(crate) fn fold(rows: &mut Vec<(u32, Metrics)>) {
+fn fold(rows: &mut Vec<(u32, Metrics)>) {
     rows.sort_by_key(|(window, _)| *window);
     rows.dedup_by(|next, kept| {
         let same = next.0 == kept.0;

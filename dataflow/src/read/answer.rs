@@ -7,6 +7,7 @@ use crate::domain::fact::Position;
 use crate::domain::metrics::Metrics;
 use crate::domain::validate::Reason;
 use crate::domain::window::{Granularity, WindowState};
+use crate::engine::first_bytes;
 
 /// One row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,10 +50,11 @@ pub struct Correction {
     pub cause: Cause,
 }
 
-impl Correction {
-    /// The order in which corrections are listed.
-    pub(super) fn order(&self) -> (u64, &[u8], Granularity, i64) {
-        (self.epoch, self.after.ad_id.as_bytes(), self.after.granularity, self.after.window_start_ms)
+impl Row {
+    /// By what rows of any size are listed: the ad id, the size, the window. Names lie all over memory, so the first bytes come
+    /// before them, and decide nearly always.
+    pub(super) fn place(&self) -> (u128, Arc<str>, Granularity, i64) {
+        (first_bytes(&self.ad_id), Arc::clone(&self.ad_id), self.granularity, self.window_start_ms)
     }
 }
 

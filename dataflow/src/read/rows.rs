@@ -10,7 +10,6 @@ use crate::domain::watermark::Watermark;
 use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
 use crate::operators::records::{CorrectionRecord, WINDOW_MAX, WindowCode};
-use crate::operators::view::fold;
 use crate::trace::Record as _;
 
 use super::answer::{Correction, Row, RowChange};
@@ -24,6 +23,9 @@ pub struct Ad {
     name: Arc<str>,
     fingerprint: Fingerprint,
 }
+
+/// The net change of one ad's window.
+type Changed = (Fingerprint, u32, Metrics);
 
 impl Snapshot {
     /// The rows of one ad with window start in `[start_ms, end_ms)`, by window.
@@ -123,9 +125,9 @@ impl Snapshot {
         self.check_kept(granularity)?;
         let only: Option<Vec<Fingerprint>> = ads.map(|ads| ads.iter().map(|ad| self.shared.key.ad(ad)).collect());
         let first_row = self.retention().first_row(granularity);
+        let per = self.shared.windows.base.per(granularity);
         let mut changes = Vec::new();
-        for (number, delta) in self.complete.deltas.iter().enumerate() {
-            let per = self.shared.windows.base.per(granularity);
+        for (worker, delta) in self.complete.deltas.iter().enumerate() {
             let base = delta.base.iter().flat_map(|run| run.iter());
             let rows = base.map(|record| (record.key(), record.window / per, record.metrics()));
             let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
@@ -133,19 +135,23 @@ impl Snapshot {
                 let users = Metrics { unique_users: -record.users, ..Metrics::default() };
                 (record.key(), record.window.window(), users)
             });
-            let mut changed: Vec<_> = rows.chain(of_size).collect();
+            let mut changed: Vec<Changed> = rows.chain(of_size).collect();
             changed.retain(|(ad, ..)| only.as_ref().is_none_or(|only| only.contains(ad)));
             changed.sort_by_key(|(ad, window, _)| (*ad, *window));
-            for of_ad in changed.chunk_by(|a, b| a.0 == b.0) {
-                let mut windows: Vec<(u32, Metrics)> =
-                    of_ad.iter().map(|(_, window, change)| (*window, *change)).collect();
-                fold(&mut windows);
-                // A window that is no row any more is not spoken of.
-                windows.retain(|(window, change)| first_row <= *window && !change.is_zero());
-                self.visit_changes(number, of_ad[0].0, granularity, &windows, &mut changes);
-            }
+            changed.dedup_by(|next, kept| {
+                let same = (next.0, next.1) == (kept.0, kept.1);
+                if same {
+                    kept.2 += next.2;
+                }
+                same
+            });
+            // A window that is no row any more is not spoken of.
+            changed.retain(|(_, window, change)| first_row <= *window && !change.is_zero());
+            self.visit_changes(worker, granularity, &changed, &mut changes);
         }
-        changes.sort_by(|a, b| place(a).cmp(&place(b)));
+        changes.sort_by_cached_key(|change| {
+            change.after.as_ref().or(change.before.as_ref()).expect("a change has a row before or after").place()
+        });
         Ok(changes)
     }
 
@@ -176,33 +182,37 @@ impl Snapshot {
         }
     }
 
-    /// Adds the changes of one ad's windows, which are sorted.
+    /// Adds the changes of one worker's ads, which are sorted by ad and window.
     fn visit_changes(
         &self,
         worker: usize,
-        ad: Fingerprint,
         granularity: Granularity,
-        windows: &[(u32, Metrics)],
+        changed: &[Changed],
         changes: &mut Vec<RowChange>,
     ) {
-        let (Some((first, _)), Some((last, _))) = (windows.first(), windows.last()) else { return };
-        debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);
-        let of_ad = self.workers[worker].view.of_ad(ad);
-        let rows = of_ad.rows(granularity, *first..last + 1, self.as_of());
-        let name = self.shared.dictionary.name(ad);
-        for (window, change) in windows {
-            let place = rows.binary_search_by_key(window, |(window, _)| *window);
-            let metrics = place.map_or(Metrics::default(), |place| rows[place].1);
-            let last = of_ad.last_correction(WindowCode::new(granularity, *window), self.as_of());
-            let revision = last.map_or(0, |last| last.revision);
-            let corrected = last.is_some_and(|last| last.epoch == self.as_of());
-            let state = |metrics: Metrics, revision: u32, watermark: Watermark| {
-                metrics.is_row().then(|| row(&name, granularity, *window, metrics, revision, watermark))
-            };
-            changes.push(RowChange {
-                before: state(metrics - *change, revision - u32::from(corrected), self.watermark_before()),
-                after: state(metrics, revision, self.watermark()),
-            });
+        let mut ads: Vec<Fingerprint> = changed.iter().map(|(ad, ..)| *ad).collect();
+        ads.dedup();
+        let mut known = self.workers[worker].view.of_ads(&ads);
+        for (number, windows) in changed.chunk_by(|a, b| a.0 == b.0).enumerate() {
+            let (ad, first, last) = (windows[0].0, windows[0].1, windows[windows.len() - 1].1);
+            debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);
+            let of_ad = known.of_ad(number as u32);
+            let rows = of_ad.rows(granularity, first..last + 1, self.as_of());
+            let name = self.shared.dictionary.name(ad);
+            for (_, window, change) in windows {
+                let place = rows.binary_search_by_key(window, |(window, _)| *window);
+                let metrics = place.map_or(Metrics::default(), |place| rows[place].1);
+                let last = of_ad.last_correction(WindowCode::new(granularity, *window), self.as_of());
+                let revision = last.map_or(0, |last| last.revision);
+                let corrected = last.is_some_and(|last| last.epoch == self.as_of());
+                let state = |metrics: Metrics, revision: u32, watermark: Watermark| {
+                    metrics.is_row().then(|| row(&name, granularity, *window, metrics, revision, watermark))
+                };
+                changes.push(RowChange {
+                    before: state(metrics - *change, revision - u32::from(corrected), self.watermark_before()),
+                    after: state(metrics, revision, self.watermark()),
+                });
+            }
         }
     }
 }
@@ -237,7 +247,7 @@ pub(super) fn corrections_of(
     // What is no row any more may have no name any more.
     records.retain(|record| record.window.is_row(retention));
     let mut corrections: Vec<Correction> = records.into_iter().map(|record| correction(shared, record)).collect();
-    corrections.sort_by(|a, b| a.order().cmp(&b.order()));
+    corrections.sort_by_cached_key(|correction| (correction.epoch, correction.after.place()));
     corrections
 }
 
@@ -262,9 +272,4 @@ pub(super) fn correction(shared: &Shared, record: &CorrectionRecord) -> Correcti
         after: row(record.after(), record.state(), record.revision),
         cause: record.causes().cause(),
     }
-}
-
-fn place(change: &RowChange) -> (&[u8], i64) {
-    let row = change.after.as_ref().or(change.before.as_ref()).expect("a change has a row before or after");
-    (row.ad_id.as_bytes(), row.window_start_ms)
 }

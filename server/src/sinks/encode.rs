@@ -4,7 +4,6 @@ use prost::Message as _;
 use recount_dataflow::read::{Correction, Row};
 
 use crate::convert::to_wire;
-use crate::lineage::Lineage;
 use crate::output::lines::{push_correction, push_row};
 
 /// How values are written.
@@ -20,7 +19,8 @@ pub(super) enum Format {
 #[derive(Clone)]
 pub(super) struct Encoder {
     pub(super) format: Format,
-    pub(super) lineage: Lineage,
+    /// The history of epochs, as ids of corrections name it.
+    pub(super) lineage: String,
     /// The store, as headers name it.
     pub(super) store: String,
     pub(super) writer: u32,
@@ -53,14 +53,13 @@ impl Encoder {
     /// Writes a correction in place of what `out` holds.
     pub(super) fn correction(&self, correction: &Correction, out: &mut Vec<u8>) {
         out.clear();
-        let lineage = self.lineage.to_string();
         match self.format {
             Format::Json => {
-                push_correction(out, correction, &lineage);
+                push_correction(out, correction, &self.lineage);
                 // It is written as a line.
                 out.pop();
             }
-            Format::Protobuf => to_wire::correction(correction, &lineage).encode_raw(out),
+            Format::Protobuf => to_wire::correction(correction, &self.lineage).encode_raw(out),
         }
     }
 }

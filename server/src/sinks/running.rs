@@ -43,6 +43,7 @@ impl Opened {
                 continue;
             }
             let store = format!("{:016x}", identity.store);
+            let lineage = lineage.to_string();
             let encoder = Encoder { format: own.format, lineage, store, writer: identity.writer };
             let thread = match (identity.sink, &settings.counts) {
                 (COUNTS, Some((_, granularities))) => {

@@ -123,6 +123,14 @@ impl Broker {
         self.signal("-CONT");
     }
 
+    /// The number of its process.
+    ///
+    /// # Panics
+    /// Where it is not running.
+    pub fn process_id(&self) -> u32 {
+        self.process().as_ref().expect("the broker is running").id()
+    }
+
     /// The last lines that it logged.
     pub fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();

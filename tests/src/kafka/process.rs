@@ -54,6 +54,11 @@ impl Process {
         !state.is_empty() && !state.starts_with('Z')
     }
 
+    /// Its number.
+    pub(super) fn id(&self) -> u32 {
+        self.pid.parse().expect("sh says a number")
+    }
+
     /// Asks it to end, and waits until it has.
     pub(super) fn stop(mut self) {
         self.end("stop\n");

@@ -1,22 +1,19 @@
 //! One producer, from `init_transactions` to the first outcome that is not known.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
-use rdkafka::client::ClientContext;
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka::statistics::Statistics;
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use super::batch::Shared;
 use super::progress::{PARTITION, Progress};
 use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError};
+use crate::kafka::KafkaError;
 use crate::kafka::client::creation;
-use crate::kafka::{KafkaError, Watch};
+use crate::kafka::delivery::Deliveries;
 
 /// How long one call waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_millis(200);
@@ -25,6 +22,8 @@ const COMMIT_WAIT: Duration = Duration::from_secs(10);
 /// The most that librdkafka takes, and what it puts into a batch by itself.
 const MESSAGE_MAX_BYTES: usize = 1_000_000_000;
 const BATCH_SIZE: usize = 1_000_000;
+/// How long to wait between two looks whether all has arrived.
+const FLUSH_PAUSE: Duration = Duration::from_millis(1);
 /// How long to wait where the producer's queue is full.
 const QUEUE_PAUSE: Duration = Duration::from_millis(1);
 
@@ -49,39 +48,6 @@ impl fmt::Display for Failure {
             Failure::Abort(why) | Failure::Unknown(why) | Failure::Fenced(why) => f.write_str(why),
             Failure::Refused(why) => why.fmt(f),
             Failure::Cancelled => SinkError::Cancelled.fmt(f),
-        }
-    }
-}
-
-/// Counts messages that did not arrive.
-#[derive(Default)]
-struct Deliveries {
-    watch: Watch,
-    failed: AtomicU64,
-    why: Mutex<Option<Code>>,
-}
-
-impl ClientContext for Deliveries {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.watch.log(level, facility, message);
-    }
-
-    fn stats(&self, _: Statistics) {}
-
-    fn stats_raw(&self, _: &[u8]) {}
-
-    fn error(&self, error: Cause, reason: &str) {
-        self.watch.error(error, reason);
-    }
-}
-
-impl ProducerContext for Deliveries {
-    type DeliveryOpaque = ();
-
-    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((cause, _)) = result {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            *self.why.lock().unwrap_or_else(PoisonError::into_inner) = cause.rdkafka_error_code();
         }
     }
 }
@@ -113,6 +79,8 @@ impl Producer {
         if *delivery == Delivery::ExactlyOnce {
             config.set("transaction.timeout.ms", &timeout_ms);
         }
+        // What has arrived costs nothing more then; `flush` waits for it all the same.
+        config.set("delivery.report.only.error", "true");
         // What Java's clients choose, so that a key is where they look for it.
         let defaults =
             [("partitioner", "murmur2_random"), ("compression.type", "lz4"), ("message.timeout.ms", &timeout_ms)];
@@ -179,18 +147,13 @@ impl Producer {
 
     fn arrive(&self) -> Result<(), Failure> {
         self.flush()?;
-        let deliveries = self.producer.context();
-        match deliveries.failed.swap(0, Ordering::Relaxed) {
-            0 => Ok(()),
-            failed => {
-                let why = *deliveries.why.lock().unwrap_or_else(PoisonError::into_inner);
-                let cause = Cause::MessageProduction(why.unwrap_or(Code::Unknown));
-                Err(match self.classify(cause) {
-                    Failure::Abort(why) => Failure::Abort(format!("{failed} messages did not arrive: {why}")),
-                    other => other,
-                })
-            }
-        }
+        let failed = self.producer.context().take().failed;
+        let Some((code, _)) = failed.last() else { return Ok(()) };
+        let messages: u64 = failed.iter().map(|(_, messages)| messages).sum();
+        Err(match self.classify(Cause::MessageProduction(*code)) {
+            Failure::Abort(why) => Failure::Abort(format!("{messages} messages did not arrive: {why}")),
+            other => other,
+        })
     }
 
     fn send_all(&self, batch: &Batch) -> Result<(), Failure> {
@@ -230,11 +193,13 @@ impl Producer {
     /// Waits until every message has arrived, or is known not to.
     fn flush(&self) -> Result<(), Failure> {
         loop {
-            match self.producer.flush(STEP) {
+            // It returns at once: where it may wait it looks only every 100 ms.
+            match self.producer.flush(Duration::ZERO) {
                 Ok(()) => return Ok(()),
                 Err(Cause::Flush(Code::OperationTimedOut)) => self.check()?,
                 Err(cause) => return Err(self.classify(cause)),
             }
+            thread::sleep(FLUSH_PAUSE);
         }
     }
 

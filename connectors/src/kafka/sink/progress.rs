@@ -20,6 +20,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// How long the end of others' transactions is waited for before it is spoken of.
 const OTHERS_WAIT: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
+const FETCH_WAIT_MS: &str = "10";
 
 /// How far a sink has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,8 @@ pub(super) enum UpTo {
 pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Result<Option<Progress>, SinkError> {
     let call = |cause| KafkaError::call(format!("the progress in topic {topic:?} can not be read"), cause);
     let mut config = client.consumer_config("recount.progress");
+    // Its end is heard of with the first answer that has nothing more, and whoever starts waits for that.
+    config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
     let committed: BaseConsumer<Watch> = config.create_with_context(Watch::default()).map_err(creation)?;
     if up_to == UpTo::HighWatermark {
         config.set("isolation.level", "read_uncommitted");
