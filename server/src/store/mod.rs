@@ -16,7 +16,7 @@ use recount_connectors::bindings::{BindingError, BindingLog, Bindings, newest_be
 use recount_connectors::data_dir::{DataDir, DataDirError, NewStore, StoreSource};
 use recount_connectors::disk::{DiskError, SystemDisk};
 use recount_connectors::log::{Log, LogError, LogFailure, LogSettings, LogSource, LogView};
-use recount_connectors::store::DirectoryStore;
+use recount_connectors::store::{CheckpointFiles, Place, PlaceError};
 use recount_connectors::streams::StreamsError;
 use recount_connectors::{Source, SourceError};
 use recount_dataflow::checkpoint::{Checkpoint, CheckpointError, Checkpoints};
@@ -45,7 +45,9 @@ pub struct StoreSettings {
     pub log: LogSettings,
     /// Where records come from, where the store keeps no log.
     pub(crate) kafka: Option<KafkaInput>,
-    /// When checkpoints are written.
+    /// Where checkpoints are.
+    pub checkpoints: Place,
+    /// When they are written.
     pub pace: Pace,
     /// Checkpoints that are kept, at least 2.
     pub checkpoints_kept: usize,
@@ -75,6 +77,9 @@ pub enum StoreError {
     /// The bindings can not be opened or read.
     #[error(transparent)]
     Bindings(#[from] BindingError),
+    /// Checkpoints are not where they should be, or can not be reached there.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// No checkpoint can be used, or none can be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -94,7 +99,7 @@ pub(crate) struct Store {
     pub(crate) bindings: BindingLog,
     /// The records since the checkpoint.
     pub(crate) source: Box<dyn Source>,
-    pub(crate) files: Arc<DirectoryStore>,
+    pub(crate) files: Arc<dyn recount_dataflow::store::Store>,
 }
 
 /// Where a store's records are.
@@ -118,7 +123,7 @@ impl Store {
         let dir = open_dir(settings, rules)?;
         let newest_bound = newest_bound(&dir).map_err(StoreError::from)?;
         let restore_up_to = follow(&dir, newest_bound)?;
-        Ok(Found::look(dir, restore_up_to)?.take_over(settings, stopping)?)
+        Ok(Found::look(dir, &settings.checkpoints, restore_up_to)?.take_over(settings, stopping)?)
     }
 
     /// The identity of the store's epochs and positions.
@@ -136,7 +141,7 @@ fn open_dir(settings: &StoreSettings, rules: Rules) -> Result<DataDir, StoreErro
 /// anything is made; what Kafka holds is known only once it is read.
 struct Found {
     dir: DataDir,
-    files: DirectoryStore,
+    files: Arc<dyn recount_dataflow::store::Store>,
     checkpoint: Option<Checkpoint>,
     damaged: usize,
     /// The epoch of the checkpoint, and where it stands.
@@ -145,9 +150,9 @@ struct Found {
 }
 
 impl Found {
-    fn look(dir: DataDir, restore_up_to: u64) -> Result<Found, StoreError> {
-        let files = DirectoryStore::open(&dir)?;
-        let found = Checkpoints::new(Arc::new(files.clone())).newest_up_to(restore_up_to)?;
+    fn look(dir: DataDir, place: &Place, restore_up_to: u64) -> Result<Found, StoreError> {
+        let files = CheckpointFiles::open(&dir, place)?.store();
+        let found = Checkpoints::new(files.clone()).newest_up_to(restore_up_to)?;
         for damaged in &found.damaged {
             let (number, why) = (damaged.number, &damaged.why);
             tracing::error!(number, %why, "a checkpoint is damaged; an older one is used, and more of the log is read again");
@@ -181,7 +186,7 @@ impl Found {
             }
             (None, None) => unreachable!("without Kafka the log was opened"),
         };
-        let (dir, files) = (Arc::new(dir), Arc::new(files));
+        let dir = Arc::new(dir);
         Ok(Store { dir, records, checkpoint, damaged, recorded, bindings, source, files })
     }
 }
