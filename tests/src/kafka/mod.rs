@@ -6,7 +6,6 @@ mod broker;
 mod certificates;
 mod cluster;
 mod jars;
-mod process;
 mod settings;
 mod topics;
 mod wire;
