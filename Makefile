@@ -7,6 +7,8 @@ FUZZ_SECONDS ?= 300
 # How many histories it sends through a real broker that is killed.
 RECOUNT_KAFKA_ROUNDS ?= 300
 
+# What a build has beside the default, where all of it is tested.
+FEATURES = recount-server/kafka,recount-server/object-store
 KAFKA = recount-server/kafka,recount-benches/kafka
 
 .PHONY: demo test bench soak lint format fuzz
@@ -17,7 +19,7 @@ demo:
 
 # Every test, at the sizes that fit a coffee break.
 test:
-	$(CARGO) test --locked --workspace --features recount-server/kafka
+	$(CARGO) test --locked --workspace --features $(FEATURES)
 
 # What the project is measured by, as one table. `make bench ARGS="engine --large"` runs a part.
 bench:
@@ -37,7 +39,7 @@ fuzz:
 # Formatting, lints and the dependencies' licences and sources; anything found is an error.
 lint:
 	$(CARGO) fmt --all -- --check
-	$(CARGO) clippy --locked --workspace --all-targets --features $(KAFKA) -- --deny warnings
+	$(CARGO) clippy --locked --workspace --all-targets --features $(FEATURES),$(KAFKA) -- --deny warnings
 	.ci/deny check bans licenses sources
 
 format:

@@ -3,11 +3,14 @@
 //! A [`Source`] hands out batches in the order of their records: a [`FileSource`] those of files and standard input, a
 //! [`log::LogSource`] those that the service accepted. [`json`] and [`protobuf`] read one record at a time; a [`RawStore`] finds a raw
 //! record again for an explanation. A [`data_dir::DataDir`] on a [`disk::Disk`] holds the [`log`], the [`bindings`] and the [`store`] of
-//! checkpoints. With the feature `kafka`, the room of that name reaches Kafka. [`workload`] makes records from a seed.
+//! checkpoints. With the feature `kafka`, the room of that name reaches Kafka; with `object-store`, checkpoints may be in a bucket.
+//! [`workload`] makes records from a seed.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bindings;
+#[cfg(feature = "object-store")]
+pub mod bucket;
 mod checksum;
 pub mod data_dir;
 pub mod disk;

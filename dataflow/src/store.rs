@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::domain::fact::Position;
 
@@ -32,6 +33,28 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// What the system said.
     fn delete(&self, name: &str) -> io::Result<()>;
+
+    /// Lets go of the copies that this store answers from, where it has any, so that what is mapped next is read where it is kept.
+    /// False where there is nothing to let go of: reading again would come to the same.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn forget_copies(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+/// The inside of an error of a store whose place does not answer, or refuses, for now: what was finished is kept, what failed may
+/// or may not have come to be, and the same call may succeed later.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct Away(pub String);
+
+impl Away {
+    /// Whether an error is one of these.
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|inner| inner.is::<Away>())
+    }
 }
 
 /// A file being written.

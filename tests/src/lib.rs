@@ -15,5 +15,7 @@ pub mod kafka;
 pub mod mem_store;
 pub mod model;
 pub mod pipeline;
+mod process;
 pub mod record;
+pub mod s3;
 pub mod script;

@@ -4,6 +4,8 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::store::Away;
+
 /// An outside failure, in words for the person who has to act.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -61,10 +63,15 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// Whether the same may succeed later without anybody's help: where the disk is full, room may be made.
+    /// Whether the same may succeed later with this process going on: where the disk is full, room may be made, and what is away may
+    /// come back.
     pub fn is_retryable(&self) -> bool {
         let CheckpointError::Store { cause, .. } = self else { return false };
-        matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted)
+        Away::is(cause)
+            || matches!(
+                cause.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::Interrupted
+            )
     }
 
     /// Whether the file is to blame, so that an older checkpoint may do.

@@ -108,8 +108,20 @@ impl Checkpoints {
     /// # Errors
     /// Where it is not there, is damaged, or the store fails.
     pub fn load(&self, number: u64) -> Result<Checkpoint, CheckpointError> {
+        match self.load_once(number) {
+            // A copy may be damaged, and what it is a copy of whole.
+            Err(error) if error.is_damage() && self.forget_copies()? => self.load_once(number),
+            loaded => loaded,
+        }
+    }
+
+    fn load_once(&self, number: u64) -> Result<Checkpoint, CheckpointError> {
         let (manifest, _) = read(&*self.store, number)?;
         Checkpoint::load(&*self.store, manifest)
+    }
+
+    fn forget_copies(&self) -> Result<bool, CheckpointError> {
+        self.store.forget_copies().map_err(CheckpointError::store("copies of checkpoints", "deleting"))
     }
 }
 

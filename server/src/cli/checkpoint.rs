@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::disk::SystemDisk;
-use recount_connectors::store::DirectoryStore;
+use recount_connectors::store::CheckpointFiles;
 use recount_dataflow::checkpoint::{CheckpointInfo, Checkpoints};
 use serde_json::json;
 use tokio::runtime::Builder;
@@ -86,10 +86,12 @@ fn now(global: &Global, args: &NowArgs) -> Result<(), CliError> {
 }
 
 fn open(global: &Global, args: &DirArgs) -> Result<(Checkpoints, Vec<CheckpointInfo>), CliError> {
-    logging::start(&global.load(Vec::new())?)?;
+    let config = global.load(Vec::new())?;
+    logging::start(&config)?;
+    let place = config.checkpoints()?;
     let opened = || {
         let dir = DataDir::read_only(Arc::new(SystemDisk::open(&args.data_dir)?))?;
-        let checkpoints = Checkpoints::new(Arc::new(DirectoryStore::open(&dir)?));
+        let checkpoints = Checkpoints::new(CheckpointFiles::open(&dir, &place)?.store());
         let list = checkpoints.list()?;
         Ok::<_, StoreError>((checkpoints, list))
     };

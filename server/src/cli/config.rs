@@ -8,7 +8,7 @@ use clap::Subcommand;
 
 use super::error::stdout_error;
 use super::{CliError, Global};
-use crate::config::{Config, KEYS, Key, Layers, shown_properties};
+use crate::config::{Config, KEYS, Key, Layers, shown};
 
 /// What to do with the settings.
 #[derive(Debug, Subcommand)]
@@ -51,7 +51,7 @@ fn show(layers: &Layers, with_origin: bool) -> String {
         }
         let (value, origin) = layers.get(name);
         let value = match key.is_structured() && (value.starts_with('[') || value.starts_with('{')) {
-            true => shown_properties(name, value),
+            true => shown(name, value),
             false => toml_value(value),
         };
         match with_origin {

@@ -40,7 +40,7 @@ pub(super) fn run(global: &Global, args: &RebuildArgs) -> Result<(), CliError> {
         ..Settings::default()
     };
     let mut progress = Progress::new(Unit::Records, None);
-    let rebuilt = rebuild(&args.data_dir, settings, config.memory_budget, |records| {
+    let rebuilt = rebuild(&args.data_dir, &config.checkpoints()?, settings, config.memory_budget, |records| {
         progress.at(records, || "records".to_string());
     });
     progress.finish();

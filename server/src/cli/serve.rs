@@ -128,6 +128,7 @@ fn store_settings(config: &Config, dir: &Path, accepted: &[String]) -> Result<St
         new,
         log: config.log.clone(),
         kafka,
+        checkpoints: config.checkpoints()?,
         pace: Pace { interval: config.checkpoint_interval, memory_budget: config.memory_budget },
         checkpoints_kept: config.checkpoints_kept,
     })

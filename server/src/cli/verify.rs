@@ -31,7 +31,7 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<(), CliError> {
     logging::start(&config)?;
     let mut progress = Progress::new(Unit::Records, None);
     let kafka = kafka_source::input(&config, &[])?;
-    let verified = verify(&args.data_dir, kafka.as_ref(), config.workers, |records| {
+    let verified = verify(&args.data_dir, &config.checkpoints()?, kafka.as_ref(), config.workers, |records| {
         progress.at(records, || "records".to_string());
     });
     progress.finish();

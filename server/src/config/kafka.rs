@@ -70,7 +70,7 @@ impl Read<'_> {
                 bytes if bytes < 1 << 20 => Err(format!("{text:?} is too little; it must be at least 1MiB")),
                 bytes => Ok(bytes),
             })?,
-            properties: self.with("source.kafka.properties", properties)?,
+            properties: self.with("source.kafka.properties", |text| properties("source.kafka.properties", text))?,
         };
         match (config.bootstrap_servers.is_empty(), config.topics.is_empty()) {
             (true, true) => Ok(None),
@@ -85,27 +85,15 @@ impl Read<'_> {
     }
 }
 
-/// A structured setting as a person may see it: without secrets.
-pub(crate) fn shown_properties(name: &str, text: &str) -> String {
-    if !name.ends_with(".properties") {
-        return text.to_owned();
-    }
-    let Ok(properties) = properties(text) else { return text.to_owned() };
-    let shown = |(name, value): (String, String)| {
-        let value = if is_secret(&name) { "[hidden]".to_owned() } else { value };
-        (name, toml::Value::String(value))
-    };
-    toml::Value::Table(properties.into_iter().map(shown).collect()).to_string()
-}
-
+/// Whether the value of a property must not be shown.
 #[cfg(feature = "kafka")]
-fn is_secret(name: &str) -> bool {
+pub(super) fn is_secret(name: &str) -> bool {
     recount_connectors::kafka::is_secret(name)
 }
 
 /// Without librdkafka at hand nothing is shown.
 #[cfg(not(feature = "kafka"))]
-fn is_secret(_: &str) -> bool {
+pub(super) fn is_secret(_: &str) -> bool {
     true
 }
 
@@ -138,10 +126,11 @@ fn topics(text: &str) -> Result<Vec<TopicConfig>, String> {
     Ok(topics)
 }
 
-pub(super) fn properties(text: &str) -> Result<BTreeMap<String, String>, String> {
-    let mut value = value(text)?;
-    let Some(toml::Value::Table(table)) = value.remove("value") else {
-        return Err("write [source.kafka.properties] with a line a property".to_owned());
+/// The free keys of the setting `name`.
+pub(super) fn properties(name: &str, text: &str) -> Result<BTreeMap<String, String>, String> {
+    let table = value(text).ok().and_then(|mut value| value.remove("value"));
+    let Some(toml::Value::Table(table)) = table else {
+        return Err(format!("write [{name}] with a line a property"));
     };
     let mut properties = BTreeMap::new();
     flatten("", table, &mut properties)?;
@@ -202,7 +191,7 @@ fn offsets(text: &str) -> Result<BTreeMap<(String, i32), u64>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Layers};
+    use super::super::{Config, Layers, shown};
     use super::*;
 
     fn config(text: &str) -> Result<Config, ConfigError> {
@@ -268,7 +257,7 @@ mod tests {
 
     #[test]
     fn secrets_are_not_shown() {
-        let shown = shown_properties("source.kafka.properties", r#"{ "sasl.password" = "hunter 2" }"#);
+        let shown = shown("source.kafka.properties", r#"{ "sasl.password" = "hunter 2" }"#);
         assert!(shown.contains("sasl.password") && !shown.contains("hunter"), "{shown}");
     }
 }

@@ -62,7 +62,7 @@ impl Read<'_> {
     /// others are named.
     pub(super) fn kafka_sinks(&self, source: Option<&KafkaConfig>) -> Result<Option<KafkaSinks>, ConfigError> {
         let named = self.with("sink.kafka.bootstrap_servers", |text| Ok(text.trim().to_owned()))?;
-        let own = self.with("sink.kafka.properties", properties)?;
+        let own = self.with("sink.kafka.properties", |text| properties("sink.kafka.properties", text))?;
         let corrections = self.kafka_sink("corrections")?;
         let counts = self.kafka_sink("counts")?;
         let granularities = self.with("sink.kafka.counts.granularities", granularities)?;

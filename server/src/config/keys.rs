@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 60] = [
+pub(crate) const KEYS: [Key; 63] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -62,6 +62,17 @@ pub(crate) const KEYS: [Key; 60] = [
         "how long the log keeps events; off keeps all, and lets them be counted anew",
     ),
     key("store.log_retention_bytes", "off", "how large the log may be; off sets no bound"),
+    key(
+        "store.checkpoints",
+        "",
+        "where checkpoints are kept: an object store, as s3://bucket/prefix, or with gs or az; empty keeps them in the data directory",
+    ),
+    key(
+        "store.checkpoints_options",
+        "{}",
+        "any option of the crate object_store (endpoint, region, allow_http ..); NAME_file takes its value from a file",
+    ),
+    key("store.checkpoints_timeout", "30s", "how long a request to the object store may take, with its repetitions"),
     key("checkpoint.interval", "10s", "time between two checkpoints"),
     key("checkpoint.keep", "2", "checkpoints that are kept, at least 2"),
     key(
@@ -123,7 +134,8 @@ pub(crate) const KEYS: [Key; 60] = [
 ];
 
 /// Settings that are written as a TOML array or table.
-const STRUCTURED: [&str; 5] = [
+const STRUCTURED: [&str; 6] = [
+    "store.checkpoints_options",
     "source.kafka.topics",
     "source.kafka.start",
     "source.kafka.properties",

@@ -1,6 +1,7 @@
 //! Settings: as written in [`layers`], and as checked in [`Config`]. Nothing but `Config::try_from` turns one into the other, so
 //! a program that runs has settings that fit together.
 
+mod checkpoints;
 mod kafka;
 mod kafka_sink;
 mod keys;
@@ -16,11 +17,12 @@ use std::thread;
 use std::time::Duration;
 
 use recount_connectors::log::{APPEND_BYTES_MAX, LogSettings, Retention, SyncPolicy};
+use recount_connectors::store::Place;
 use recount_dataflow::domain::rules::{DAY_MS, Rules};
 use recount_dataflow::engine::History;
 use thiserror::Error;
 
-pub(crate) use self::kafka::{KafkaConfig, shown_properties};
+pub(crate) use self::kafka::KafkaConfig;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::{StartConfig, TopicConfig};
 #[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
@@ -41,6 +43,21 @@ impl ConfigError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
         ConfigError { message: message.into() }
     }
+}
+
+/// A structured setting as a person may see it: without secrets.
+pub(crate) fn shown(name: &str, text: &str) -> String {
+    let is_secret = match name {
+        "store.checkpoints_options" => checkpoints::is_secret,
+        name if name.ends_with(".properties") => kafka::is_secret,
+        _ => return text.to_owned(),
+    };
+    let Ok(properties) = kafka::properties(name, text) else { return text.to_owned() };
+    let shown = |(name, value): (String, String)| {
+        let value = if is_secret(&name) { "[hidden]".to_owned() } else { value };
+        (name, toml::Value::String(value))
+    };
+    toml::Value::Table(properties.into_iter().map(shown).collect()).to_string()
 }
 
 /// How log lines are written.
@@ -69,6 +86,8 @@ pub(crate) struct Config {
     /// Partitions of the log of a store that is made.
     pub(crate) partitions: u16,
     pub(crate) log: LogSettings,
+    /// Where checkpoints are, whether this program can reach it or not.
+    place: Place,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) checkpoints_kept: usize,
     /// Bytes of memory that the state should stay below; `None` holds all in memory.
@@ -129,6 +148,7 @@ impl TryFrom<&Layers> for Config {
             drain: read.duration("grpc.drain", Duration::ZERO)?,
             partitions: read.number("store.partitions", 1, 4_096)? as u16,
             log: read.log()?,
+            place: read.place()?,
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
             checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),

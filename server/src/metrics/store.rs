@@ -39,7 +39,7 @@ impl Collector for StoreCollector {
         let stats = &self.checkpoints;
         writer.counter("checkpoints", "Checkpoints written", stats.written.load(Ordering::Relaxed))?;
         let failed = stats.failed.load(Ordering::Relaxed);
-        writer.counter("checkpoint_failures", "Checkpoints that could not be written, for want of room", failed)?;
+        writer.counter("checkpoint_failures", "Checkpoints that could not be written, and are tried again", failed)?;
         let damaged = self.damaged as u64;
         writer.gauge("checkpoints_damaged", "Checkpoints that could not be used when the service started", damaged)?;
         writer.syncs("binding_sync", "Syncs of what is bound to epochs", &(self.binding_syncs)())?;

@@ -35,7 +35,7 @@ type Outcome = Result<Option<Written>, String>;
 pub(crate) struct CheckpointStats {
     /// How many were written since the start.
     pub(crate) written: AtomicU64,
-    /// How many could not be, for want of room.
+    /// How many could not be, for want of room or because the object store was away.
     pub(crate) failed: AtomicU64,
     /// The last one.
     pub(crate) last: Mutex<Option<Last>>,
@@ -147,7 +147,7 @@ struct Worker {
 
 impl Worker {
     fn run(&mut self, told: &mpsc::Receiver<Command>) -> Result<(), StoreError> {
-        // Where the disk is full, memory is no reason to ask it again all the time.
+        // Where the disk is full, or the object store away, memory is no reason to ask it again all the time.
         let mut heeds_memory = true;
         loop {
             let command = self.wait(told, heeds_memory);
@@ -162,7 +162,13 @@ impl Worker {
                     let _ = answer.send(said);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return outcome.map(|_| ()),
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    // At shutdown nobody hears of it otherwise.
+                    if let Err(error) = &outcome {
+                        tracing::warn!(%error, "the last checkpoint could not be written; the next start reads more of the log");
+                    }
+                    return outcome.map(|_| ());
+                }
             }
             heeds_memory = outcome.is_ok();
             match outcome {

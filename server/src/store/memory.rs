@@ -50,7 +50,7 @@ mod tests {
     use recount_connectors::Format;
     use recount_connectors::data_dir::{NewStore, StoreSource};
     use recount_connectors::log::LogSettings;
-    use recount_connectors::store::DirectoryStore;
+    use recount_connectors::store::Place;
     use recount_dataflow::checkpoint::Checkpointer;
     use recount_dataflow::engine::{Engine, History, Settings};
     use recount_dataflow::read::Reader;
@@ -58,14 +58,14 @@ mod tests {
 
     use super::*;
     use crate::feed::Feed;
-    use crate::store::{Checkpointing, Pace, Records, Store, StoreError, StoreSettings};
+    use crate::store::{Begun, Checkpointing, Pace, Records, Store, StoreSettings};
 
     const APPENDS: u64 = 300;
     const RECORDS: u64 = 1_000;
 
     /// Files that can not be made before somebody opens the gate.
     struct Gated {
-        files: Arc<DirectoryStore>,
+        files: Arc<dyn Files>,
         gate: Arc<(Mutex<bool>, Condvar)>,
     }
 
@@ -101,6 +101,7 @@ mod tests {
             dir: dir.path().to_owned(),
             new: NewStore { id: 1, hash_secret: [7; 16], partitions: 2, source: StoreSource::Log },
             log: LogSettings::default(),
+            checkpoints: Place::Directory,
             pace,
             checkpoints_kept: 2,
             kafka: None,

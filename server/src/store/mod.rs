@@ -17,7 +17,7 @@ use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
 use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
 use recount_connectors::disk::DiskError;
 use recount_connectors::log::{Log, LogError, LogFailure, LogSettings};
-use recount_connectors::store::DirectoryStore;
+use recount_connectors::store::{Place, PlaceError};
 use recount_connectors::streams::StreamsError;
 use recount_connectors::{Source, SourceError};
 use recount_dataflow::checkpoint::{Checkpoint, CheckpointError};
@@ -46,7 +46,9 @@ pub struct StoreSettings {
     pub log: LogSettings,
     /// Where records come from, where the store keeps no log.
     pub(crate) kafka: Option<KafkaInput>,
-    /// When checkpoints are written.
+    /// Where checkpoints are.
+    pub checkpoints: Place,
+    /// When they are written.
     pub pace: Pace,
     /// Checkpoints that are kept, at least 2.
     pub checkpoints_kept: usize,
@@ -76,6 +78,9 @@ pub enum StoreError {
     /// The bindings can not be opened or read.
     #[error(transparent)]
     Bindings(#[from] BindingError),
+    /// Checkpoints are not where they should be, or can not be reached there.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
     /// No checkpoint can be used, or none can be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -95,7 +100,7 @@ pub(crate) struct Store {
     pub(crate) bindings: BindingLog,
     /// The records since the checkpoint.
     pub(crate) source: Box<dyn Source>,
-    pub(crate) files: Arc<DirectoryStore>,
+    pub(crate) files: Arc<dyn recount_dataflow::store::Store>,
 }
 
 /// Where a store's records are.

@@ -20,10 +20,11 @@ use recount_connectors::bindings::{BindingLog, Bindings, newest_behind, newest_b
 use recount_connectors::data_dir::{DataDir, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Log, LogFailure, LogSource, LogView};
-use recount_connectors::store::DirectoryStore;
+use recount_connectors::store::{CheckpointFiles, Place};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpoints};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::Rules;
+use recount_dataflow::store::Store as Files;
 use tokio::sync::oneshot;
 
 use super::{Records, Store, StoreError, StoreSettings, kafka, wait_for_room};
@@ -64,7 +65,7 @@ impl<'a> Begun<'a> {
     /// Where no checkpoint can be used, and where bindings or records behind it are missing.
     pub(crate) fn choose(self, restore_up_to: u64) -> Result<Chosen<'a>, StoreError> {
         let Begun { settings, dir, .. } = self;
-        let base = Base::find(&dir, restore_up_to)?;
+        let base = Base::find(&dir, &settings.checkpoints, restore_up_to)?;
         if let Some(kafka) = &settings.kafka {
             kafka::look(kafka, &dir, &base.positions, &base.bound)?;
         }
@@ -90,7 +91,7 @@ impl Chosen<'_> {
     pub(crate) fn take_over(self, restore_up_to: u64, stopping: Arc<AtomicBool>) -> Result<Store, StoreError> {
         let Chosen { settings, dir, mut base, restore_up_to: chosen_up_to } = self;
         if chosen_up_to != restore_up_to {
-            base = Base::find(&dir, restore_up_to)?;
+            base = Base::find(&dir, &settings.checkpoints, restore_up_to)?;
         }
         let Base { files, checkpoint, damaged, epoch, positions, bound } = base;
         let log = settings.kafka.is_none().then(|| open_log(&dir, settings)).transpose()?;
@@ -107,14 +108,14 @@ impl Chosen<'_> {
             }
             (None, None) => unreachable!("without Kafka the log was opened"),
         };
-        let (dir, files) = (Arc::new(dir), Arc::new(files));
+        let dir = Arc::new(dir);
         Ok(Store { dir, records, checkpoint, damaged, recorded, bindings, source, files })
     }
 }
 
 /// What the engine goes on from.
 struct Base {
-    files: DirectoryStore,
+    files: Arc<dyn Files>,
     checkpoint: Option<Checkpoint>,
     /// Newer ones that could not be used.
     damaged: usize,
@@ -126,9 +127,9 @@ struct Base {
 }
 
 impl Base {
-    fn find(dir: &DataDir, restore_up_to: u64) -> Result<Base, StoreError> {
-        let files = DirectoryStore::open(dir)?;
-        let found = Checkpoints::new(Arc::new(files.clone())).newest_up_to(restore_up_to)?;
+    fn find(dir: &DataDir, place: &Place, restore_up_to: u64) -> Result<Base, StoreError> {
+        let files = CheckpointFiles::open(dir, place)?.store();
+        let found = Checkpoints::new(Arc::clone(&files)).newest_up_to(restore_up_to)?;
         for damaged in &found.damaged {
             let (number, why) = (damaged.number, &damaged.why);
             tracing::error!(number, %why, "a checkpoint is damaged; an older one is used, and more of the log is read again");

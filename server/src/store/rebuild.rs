@@ -12,7 +12,7 @@ use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
 use recount_connectors::data_dir::{DataDir, FinishError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Log, LogSettings, LogSource, LogView};
-use recount_connectors::store::DirectoryStore;
+use recount_connectors::store::{CheckpointFiles, Place, PlaceError};
 use recount_connectors::{Next, Source as _};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, MemoryBudget, Written};
 use recount_dataflow::domain::fact::Position;
@@ -61,6 +61,9 @@ pub(crate) enum RebuildError {
     /// The engine could not be started, or stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// What was of the generation before could not be deleted.
+    #[error("everything was made anew, and what was before could not be deleted; the next start does it: {0}")]
+    Leftovers(PlaceError),
     /// The new generation could not become the store's.
     #[error(transparent)]
     Finish(#[from] FinishError),
@@ -92,9 +95,11 @@ pub(crate) struct Rebuilt {
     pub(crate) checkpoint: Option<u64>,
 }
 
-/// Makes everything anew by the rules of `settings`, with the state's memory within a budget. `progress` hears of the records.
+/// Makes everything anew by the rules of `settings`, with its checkpoints at `place` and the state's memory within a budget. `progress`
+/// hears of the records.
 pub(crate) fn rebuild(
     path: &Path,
+    place: &Place,
     settings: Settings,
     memory_budget: Option<u64>,
     progress: impl FnMut(u64),
@@ -104,6 +109,7 @@ pub(crate) fn rebuild(
         return Err(RebuildError::OfKafka { dir: path.display().to_string() });
     }
     check_head(path, &dir)?;
+    let files = CheckpointFiles::open(&dir, place)?;
     // What is made from the log must not be ahead of what is durable of it, and nothing is appended.
     let log = Log::open(&dir, LogSettings::default(), |_| {})?;
     let view = log.view();
@@ -115,8 +121,9 @@ pub(crate) fn rebuild(
     let source = LogSource::start(&view, dir.hash_key(), dir.rules(), &[])?;
     let settings = Settings { key: dir.hash_key(), ..settings };
     let engine = Engine::restore(settings, source.streams(), None::<Checkpoint>, Box::new(bindings))?;
-    let store = Arc::new(DirectoryStore::open(&dir)?);
-    let mut checkpointer = Checkpointer::open(store, engine.reader(), dir.fence().writer().into(), CHECKPOINTS_KEPT)?;
+    let files = files.of_generation(&dir)?;
+    let mut checkpointer =
+        Checkpointer::open(files.store(), engine.reader(), dir.fence().writer().into(), CHECKPOINTS_KEPT)?;
     if memory_budget.is_some() {
         checkpointer.release_memory();
     }
@@ -128,6 +135,7 @@ pub(crate) fn rebuild(
     let parked = anew.engine.reader().snapshot(None).map_or(0, |snapshot| snapshot.totals().parked_total());
     anew.engine.shutdown()?;
     dir.finish_generation()?;
+    files.clear_others().map_err(RebuildError::Leftovers)?;
     Ok(Rebuilt {
         generation: dir.generation(),
         newest,

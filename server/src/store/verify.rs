@@ -10,7 +10,7 @@ use recount_connectors::bindings::Bindings;
 use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{LogSource, LogView};
-use recount_connectors::store::DirectoryStore;
+use recount_connectors::store::{CheckpointFiles, Place};
 use recount_connectors::{Next, Source};
 use recount_dataflow::checkpoint::{CheckpointError, CheckpointInfo, Checkpoints};
 use recount_dataflow::domain::fact::Position;
@@ -71,16 +71,18 @@ pub(crate) struct Verified {
     pub(crate) checkpoints: usize,
 }
 
-/// Makes every epoch again, on so many workers, from the store's log or from `kafka`. `progress` hears of each.
+/// Makes every epoch again, on so many workers, from the store's log or from `kafka`, and compares it with the checkpoints at `place`.
+/// `progress` hears of each.
 pub(crate) fn verify(
     dir: &std::path::Path,
+    place: &Place,
     kafka: Option<&KafkaInput>,
     workers: usize,
     mut progress: impl FnMut(u64),
 ) -> Result<Verified, VerifyError> {
     let dir = DataDir::read_only(Arc::new(SystemDisk::open(dir)?))?;
     let records = Records::of(&dir, kafka)?;
-    let checkpoints = Checkpoints::new(Arc::new(DirectoryStore::open(&dir)?));
+    let checkpoints = Checkpoints::new(CheckpointFiles::open(&dir, place)?.store());
     let kept = checkpoints.list()?;
     let settings = Settings {
         rules: dir.rules(),

@@ -14,9 +14,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
 
 use super::certificates::Certificates;
-use super::process::Process;
 use super::settings::{BrokerSettings, Place, Ports, server_properties};
 use super::{archive, jars};
+use crate::process::Process;
 
 /// How long a broker may take to start. Two to four seconds are usual; a machine that does much else is slow.
 const START_MAX: Duration = Duration::from_secs(120);

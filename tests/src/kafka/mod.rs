@@ -7,7 +7,6 @@ mod broker;
 mod certificates;
 mod cluster;
 mod jars;
-mod process;
 mod settings;
 mod topics;
 mod wire;

@@ -21,14 +21,14 @@ wait $!
 "#;
 
 /// A running program, and the shell that keeps it.
-pub(super) struct Process {
+pub(crate) struct Process {
     keeper: Child,
     pid: String,
 }
 
 impl Process {
     /// Starts `program`, whose output is appended to the file `log`.
-    pub(super) fn start(program: &Command, log: &Path) -> Self {
+    pub(crate) fn start(program: &Command, log: &Path) -> Self {
         File::options().create(true).append(true).open(log).unwrap();
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
@@ -48,7 +48,7 @@ impl Process {
     }
 
     /// Whether it has not ended by itself.
-    pub(super) fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         let state = Command::new("ps").args(["-o", "stat=", "-p", &self.pid]).output().expect("ps is there");
         let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
         !state.is_empty() && !state.starts_with('Z')
@@ -60,12 +60,12 @@ impl Process {
     }
 
     /// Asks it to end, and waits until it has.
-    pub(super) fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.end("stop\n");
     }
 
     /// Sends it a signal that it lives on after.
-    pub(super) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.pid]).status().expect("kill is there");
         assert!(sent.success(), "process {} is gone", self.pid);
     }
