@@ -10,6 +10,7 @@ use super::topics::{Record, Topics};
 /// Makes the archive where there is none: a broker does a little of everything, and writes it when it ends in order. A JVM that can
 /// not use it does without.
 pub(super) fn make_once() {
+    jars::class_path();
     let archive = jars::archive();
     if archive.exists() {
         return;
