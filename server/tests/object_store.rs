@@ -223,7 +223,7 @@ async fn where_it_is_cut_off_a_start_is_refused_and_a_service_goes_on() {
         let (code, said) = refused(dir.path(), &often).await;
         assert_eq!(code, Some(1), "{said}");
         let place = format!("{}/store.json: can not be read", bucket.url(PREFIX));
-        assert!(said.contains(&place) && said.contains("check the network, and the endpoint"), "{said}");
+        assert!(said.contains(&place) && said.contains("check the network, and endpoint"), "{said}");
     }
     bucket.link().mend();
     let mut daemon = Daemon::start_with(dir.path(), &often).await;
@@ -321,4 +321,8 @@ async fn settings_that_make_no_sense_are_refused_before_anything_is_made() {
         assert!(output.status.code() == Some(2) && said.contains(why), "{said}");
         assert!(!data.exists());
     }
+    let (mut settings, bucket) = (Settings::of(&Bucket::make()), "s3://nowhere/prefix");
+    settings.url = bucket.to_owned();
+    let (code, said) = refused(&data, &settings.with(&[])).await;
+    assert!(code == Some(1) && said.contains(bucket) && said.contains("check that there is such a bucket"), "{said}");
 }

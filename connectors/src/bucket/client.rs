@@ -21,10 +21,42 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// The most that is told of what an object store said.
+const CAUSE_CHARS_MAX: usize = 500;
+
 /// What an object store has to know.
 pub(super) trait Objects: ObjectStore + MultipartStore {}
 
 impl<T: ObjectStore + MultipartStore> Objects for T {}
+
+/// What is asked of an object store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    List,
+    LookAt,
+    Read,
+    Make,
+    Write,
+    Delete,
+}
+
+impl Action {
+    fn done(self) -> &'static str {
+        match self {
+            Action::List => "listed",
+            Action::LookAt => "looked at",
+            Action::Read => "read",
+            Action::Make => "made",
+            Action::Write => "written",
+            Action::Delete => "deleted",
+        }
+    }
+
+    /// Whether that nothing was found is about the object; else it is the bucket that is not there.
+    fn is_of_object(self) -> bool {
+        matches!(self, Action::LookAt | Action::Read | Action::Delete)
+    }
+}
 
 /// What became of an object that was to be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +114,8 @@ impl Client {
     /// The bytes of a small object; `None` where there is none.
     pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, BucketError> {
         let path = self.path(key);
-        let got = self.block_on(self.attempts("read", key, async |_| self.objects.get(&path).await?.bytes().await));
+        let got =
+            self.block_on(self.attempts(Action::Read, key, async |_| self.objects.get(&path).await?.bytes().await));
         absent_is_none(got)
     }
 
@@ -104,7 +137,7 @@ impl Client {
                 Err(error) => Err(error),
             }
         };
-        self.attempts("made", key, attempt).await
+        self.attempts(Action::Make, key, attempt).await
     }
 
     /// The keys of all objects under a key, sorted.
@@ -114,7 +147,7 @@ impl Client {
             let found: Vec<_> = self.objects.list(Some(&path)).map_ok(|meta| meta.location).try_collect().await?;
             Ok(found)
         };
-        let found = self.block_on(self.attempts("listed", under, list))?;
+        let found = self.block_on(self.attempts(Action::List, under, list))?;
         let key = |location: Path| {
             let parts = location.prefix_match(&self.prefix)?;
             Some(parts.map(|part| part.as_ref().to_owned()).collect::<Vec<_>>().join("/"))
@@ -127,7 +160,7 @@ impl Client {
     /// Deletes an object; that it is not there is no error.
     pub(super) fn delete(&self, key: &str) -> Result<(), BucketError> {
         let path = self.path(key);
-        let deleted = self.block_on(self.attempts("deleted", key, async |_| self.objects.delete(&path).await));
+        let deleted = self.block_on(self.attempts(Action::Delete, key, async |_| self.objects.delete(&path).await));
         absent_is_none(deleted).map(|_| ())
     }
 
@@ -135,7 +168,7 @@ impl Client {
     /// came before it.
     pub(super) async fn attempts<T>(
         &self,
-        action: &'static str,
+        action: Action,
         key: &str,
         mut call: impl AsyncFnMut(u32) -> Result<T, Error>,
     ) -> Result<T, BucketError> {
@@ -146,7 +179,7 @@ impl Client {
             let share = (self.timeout / ATTEMPTS_MIN).min(left);
             let (cause, is_final, advice) = match timeout(share, call(tries - 1)).await {
                 Ok(Ok(done)) => return Ok(done),
-                Ok(Err(Error::NotFound { .. })) if action != "listed" => {
+                Ok(Err(Error::NotFound { .. })) if action.is_of_object() => {
                     return Err(BucketError::NotFound { object: self.object(key) });
                 }
                 Ok(Err(error)) => (in_short(&error), is_final(&error), advice(&error)),
@@ -154,13 +187,16 @@ impl Client {
             };
             if is_final || left < share + pause {
                 let (object, took) = (self.object(key), began.elapsed());
+                let action = action.done();
                 return Err(BucketError::Away { object, action, cause, tries, took, advice });
             }
             match tries {
                 1 => {
-                    tracing::warn!(object = self.object(key), action, %cause, "the object store failed; it is asked again")
+                    tracing::warn!(object = self.object(key), ?action, %cause, "the object store failed; it is asked again")
                 }
-                _ => tracing::debug!(object = self.object(key), action, %cause, tries, "the object store failed again"),
+                _ => {
+                    tracing::debug!(object = self.object(key), ?action, %cause, tries, "the object store failed again")
+                }
             }
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -177,7 +213,7 @@ impl Drop for Client {
 }
 
 /// What helps where nothing answers.
-const UNREACHABLE: &str = "check the network, and the endpoint in store.checkpoints_options";
+const UNREACHABLE: &str = "check the network, and endpoint and region in store.checkpoints_options";
 
 /// Whether to ask again would change nothing.
 fn is_final(error: &Error) -> bool {
@@ -195,13 +231,13 @@ fn advice(error: &Error) -> &'static str {
     }
 }
 
-/// The innermost cause, which says it, where the outer ones only tell what was done.
+/// The innermost cause, which says it, where the outer ones only tell what was done. A server may say a page.
 fn in_short(error: &Error) -> String {
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    cause.to_string().chars().take(CAUSE_CHARS_MAX).collect()
 }
 
 fn absent_is_none<T>(outcome: Result<T, BucketError>) -> Result<Option<T>, BucketError> {

@@ -11,7 +11,7 @@ use object_store::{Error, ObjectStoreExt as _};
 use tokio::time::timeout;
 
 use super::BucketError;
-use super::client::{Client, Put};
+use super::client::{Action, Client, Put};
 use crate::disk::{DiskFile, read_up_to};
 
 /// A file up to this size is put at once, and parts are no smaller.
@@ -39,11 +39,11 @@ async fn put_parts(client: &Client, key: &str, file: &dyn DiskFile, length: u64)
     if size(client, key).await?.is_some() {
         return Ok(Put::Taken);
     }
-    let id = client.attempts("made", key, async |_| client.objects.create_multipart(&path).await).await?;
+    let id = client.attempts(Action::Make, key, async |_| client.objects.create_multipart(&path).await).await?;
     let part = async |number: usize, range: Range<u64>| {
         let bytes = read(file, range)?;
         let put = async |_| client.objects.put_part(&path, &id, number, bytes.clone().into()).await;
-        client.attempts("written", key, put).await
+        client.attempts(Action::Write, key, put).await
     };
     let put = async {
         let parts = stream::iter(ranges(length).enumerate()).map(|(number, range)| part(number, range));
@@ -55,7 +55,7 @@ async fn put_parts(client: &Client, key: &str, file: &dyn DiskFile, length: u64)
             }
             completed => completed.map(|_| true),
         };
-        client.attempts("made", key, complete).await
+        client.attempts(Action::Make, key, complete).await
     };
     match put.await {
         Ok(true) => Ok(Put::Made),
@@ -82,7 +82,7 @@ pub(super) fn fetch(client: &Client, key: &str, file: &Arc<dyn DiskFile>) -> Res
                     false => Err(short(&range, bytes.len())),
                 }
             };
-            let bytes = client.attempts("read", key, get).await?;
+            let bytes = client.attempts(Action::Read, key, get).await?;
             file.write_all_at(&bytes, range.start).map_err(BucketError::Copy)
         };
         stream::iter(ranges(length)).map(part).buffer_unordered(PARTS_AT_ONCE).try_collect().await
@@ -92,7 +92,7 @@ pub(super) fn fetch(client: &Client, key: &str, file: &Arc<dyn DiskFile>) -> Res
 /// The bytes that an object has; `None` where there is none.
 async fn size(client: &Client, key: &str) -> Result<Option<u64>, BucketError> {
     let path = client.path(key);
-    match client.attempts("looked at", key, async |_| client.objects.head(&path).await).await {
+    match client.attempts(Action::LookAt, key, async |_| client.objects.head(&path).await).await {
         Ok(found) => Ok(Some(found.size)),
         Err(BucketError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),

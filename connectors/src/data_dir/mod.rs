@@ -7,7 +7,8 @@
 //! DIR/log/PPPP/         segments of a partition         (the log)
 //! DIR/streams/          which streams there are         (streams; where records come from Kafka)
 //! DIR/bindings/         what was bound to every epoch   (bindings)
-//! DIR/runs/             checkpoints                     (store)
+//! DIR/runs/             checkpoints                     (store; copies, where they are in an object store)
+//! DIR/checkpoints.json  which object store, where there is one
 //! DIR/bindings-NNNNNN/  the same two, after everything was
 //! DIR/runs-NNNNNN/      made anew from the log: of generation N
 //! ```

@@ -21,8 +21,8 @@ impl Mapped for MappedFile {
 /// Maps a whole file for reading. Pages start at multiples of 4 KiB, so of 64 bytes too.
 pub(super) fn map(file: &File) -> io::Result<Arc<dyn Mapped>> {
     // SAFETY: the bytes must not change while they are borrowed. Only files of `DIR/runs` are mapped. They get their names
-    // after their last byte was written and synced, nothing in this program opens them for writing afterwards, and deleting
-    // one leaves its pages to the mapping. The directory belongs to one process (its lock), and whoever edits or cuts the
+    // after their last byte was written and synced, or have none that anybody else knows and are mapped after their last byte was
+    // written; nothing in this program writes to them afterwards, and deleting one leaves its pages to the mapping. The directory belongs to one process (its lock), and whoever edits or cuts the
     // files under it by hand breaks the store as he would by editing our memory.
     #[allow(unsafe_code)]
     let pages = unsafe { Mmap::map(file) }?;

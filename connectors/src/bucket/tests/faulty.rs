@@ -28,6 +28,8 @@ pub(super) enum Fault {
     Hang,
     /// It may not be made.
     Refuse,
+    /// There is no such bucket.
+    NoBucket,
 }
 
 #[derive(Default)]
@@ -123,6 +125,7 @@ impl Faulty {
             Some(Fault::Lose) => Ok(true),
             Some(Fault::Hang) => pending().await,
             Some(Fault::Fail) => Err(broken()),
+            Some(Fault::NoBucket) => Err(unknown(&Path::from(""))),
             Some(Fault::Refuse) => {
                 Err(Error::PermissionDenied { path: String::new(), source: "of the test".to_owned().into() })
             }
@@ -247,5 +250,5 @@ impl MultipartStore for Faulty {
 
 /// As S3 says it.
 fn unknown(path: &Path) -> Error {
-    Error::NotFound { path: path.to_string(), source: "there is no such upload".to_owned().into() }
+    Error::NotFound { path: path.to_string(), source: "there is no such thing".to_owned().into() }
 }

@@ -192,6 +192,14 @@ fn what_does_not_answer_is_away_and_what_comes_back_goes_on() {
     objects.next("put", Fault::Refuse);
     let refused = write(&store, "0000000004.manifest", b"x").unwrap_err();
     assert!(Away::is(&refused) && refused.to_string().contains("check the credentials"), "{refused}");
+    for call in ["put", "create_multipart", "list"] {
+        objects.next(call, Fault::NoBucket);
+    }
+    let small = write(&store, "0000000004.manifest", b"x").unwrap_err();
+    let large = write(&store, "0000000004-000001.pack", &bytes(10 << 20)).unwrap_err();
+    for error in [small, large, store.list().unwrap_err()] {
+        assert!(Away::is(&error) && error.to_string().contains("check that there is such a bucket"), "{error}");
+    }
     assert!(objects.is_sound());
 }
 
