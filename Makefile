@@ -4,7 +4,7 @@ CARGO ?= cargo
 # How many random histories `make soak` runs, and how long each fuzz target, in seconds.
 RECOUNT_HISTORIES ?= 50000
 FUZZ_SECONDS ?= 300
-# How many histories it sends through a real broker that is killed.
+# How many histories it sends through a real broker that is killed; `make test` sends 20.
 RECOUNT_KAFKA_ROUNDS ?= 300
 
 # What a build has beside the default, where all of it is tested.

@@ -91,6 +91,9 @@ struct Refusal<'a> {
     args: &'a [&'a str],
 }
 
+/// A refusal, and what is done to a directory before.
+type Case<'a> = (Refusal<'a>, &'a dyn Fn(&Path));
+
 fn refusal(why: &str) -> Refusal<'_> {
     Refusal { why, sinks: "ours", settings: &[], args: &[] }
 }
@@ -158,7 +161,7 @@ async fn a_refused_start_leaves_everything_as_it_was_and_everybody_alone() {
     let as_protobuf = with_topics(r#"[{ name = "clicks", format = "event" }]"#);
     let and_nowhere = with_topics(r#"[{ name = "clicks", format = "json" }, { name = "nowhere", format = "json" }]"#);
     let nothing = |_: &Path| {};
-    let cases: [(Refusal<'_>, &dyn Fn(&Path)); 8] = [
+    let cases: [Case<'_>; 8] = [
         (refusal("checkpoints can be used"), &|dir: &Path| damage(&dir.join("runs"), ".manifest")),
         (refusal("bindings"), &|dir: &Path| damage(&dir.join("bindings"), ".log")),
         (refusal("is damaged"), &|dir: &Path| damage(&dir.join("streams"), ".json")),

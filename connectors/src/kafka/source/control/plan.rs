@@ -75,7 +75,7 @@ impl Look<'_> {
             let is_it = |stream: &Stream| stream.is_of(&gap.topic, gap.partition);
             let mut ends = self.list.ends();
             if !ends.any(|end| end.at == gap.at && is_it(&self.list.all()[usize::from(end.stream)])) {
-                return Err(KafkaSourceError::NoSuchGap { gap: gap.clone(), why: self.why_no_gap(gap) });
+                return Err(KafkaSourceError::NoSuchGap { gap: gap.clone(), why: self.why_no_gap(gap, plan) });
             }
         }
         Ok(())
@@ -138,11 +138,11 @@ impl Look<'_> {
         Ok(accepted)
     }
 
-    fn why_no_gap(&self, gap: &AcceptedGap) -> String {
-        match self.list.current(&gap.topic, gap.partition) {
-            Some(stream) => {
-                format!("reading goes on at offset {}, and nothing is missing there", self.standing(stream).next)
-            }
+    fn why_no_gap(&self, gap: &AcceptedGap, plan: &Plan) -> String {
+        let begins = plan.change.begins.iter().find(|stream| stream.is_of(&gap.topic, gap.partition));
+        let goes_on = || self.list.current(&gap.topic, gap.partition).map(|stream| self.standing(stream).next);
+        match begins.map(|stream| stream.first_offset).or_else(goes_on) {
+            Some(next) => format!("reading goes on at offset {next}, and nothing is missing there"),
             None => "no such partition is read".to_owned(),
         }
     }
