@@ -20,6 +20,9 @@ use crate::program::{Background, ready_at, recount};
 use super::PATIENCE;
 use super::topic::Topic;
 
+/// Between two looks at all metrics: telling the size of the state costs some milliseconds.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// Runs over one topic.
 pub(super) struct Run<'a> {
     args: &'a Args,
@@ -71,7 +74,7 @@ impl<'a> Run<'a> {
         let readable = clock.elapsed().as_secs_f64();
         let metric = |name: &str| metric(address("http")?, name);
         while metric("recount_sink_epochs_behind")? > 0.0 {
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(LOOK);
         }
         let counted = Counted {
             open,
