@@ -132,7 +132,11 @@ impl Unnamed {
         disk.delete(&self.new_path).map_err(|cause| said(disk, &self.new_path, "deleted", cause))?;
         disk.sync_dir(&self.dir).map_err(|cause| said(disk, &self.dir, "synced", cause))
     }
+}
 
+/// What a copy of an object needs.
+#[cfg(feature = "object-store")]
+impl Unnamed {
     /// Maps it without giving it a name: it is gone with the mapping.
     pub(crate) fn map(mut self) -> io::Result<Arc<dyn Mapped>> {
         self.flush()?;
