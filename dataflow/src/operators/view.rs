@@ -47,10 +47,29 @@ impl View {
 
     /// What is known of some ads, sorted and distinct: one pass over an arrangement, whatever is asked of each ad then.
     pub(crate) fn of_ads(&self, ads: &[Fingerprint]) -> OfAds<'_> {
+        self.find(ads, &self.base, &self.overlaps, &self.days)
+    }
+
+    /// The same, as far as rows of one granularity need it.
+    pub(crate) fn rows_of_ads(&self, ads: &[Fingerprint], granularity: Granularity) -> OfAds<'_> {
+        match granularity {
+            Granularity::Day if self.windows.days => self.find(ads, &[], &[], &self.days),
+            granularity if granularity == self.windows.base => self.find(ads, &self.base, &[], &[]),
+            _ => self.find(ads, &self.base, &self.overlaps, &[]),
+        }
+    }
+
+    fn find<'a>(
+        &'a self,
+        ads: &[Fingerprint],
+        base: &'a [Run<CountRecord>],
+        overlaps: &'a [Run<OverlapRecord>],
+        days: &'a [Run<CountRecord>],
+    ) -> OfAds<'a> {
         OfAds {
-            base: Found::new(ads, &self.base),
-            overlaps: Found::new(ads, &self.overlaps),
-            days: Found::new(ads, &self.days),
+            base: Found::new(ads, base),
+            overlaps: Found::new(ads, overlaps),
+            days: Found::new(ads, days),
             corrections: Found::new(ads, &self.corrections),
             of_ad: OfAd {
                 windows: self.windows,

@@ -192,7 +192,7 @@ impl Snapshot {
     ) {
         let mut ads: Vec<Fingerprint> = changed.iter().map(|(ad, ..)| *ad).collect();
         ads.dedup();
-        let mut known = self.workers[worker].view.of_ads(&ads);
+        let mut known = self.workers[worker].view.rows_of_ads(&ads, granularity);
         for (number, windows) in changed.chunk_by(|a, b| a.0 == b.0).enumerate() {
             let (ad, first, last) = (windows[0].0, windows[0].1, windows[windows.len() - 1].1);
             debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);

@@ -19,6 +19,7 @@ pub(crate) struct KafkaSinks {
     pub(crate) properties: BTreeMap<String, String>,
     pub(crate) progress_topic: String,
     pub(crate) transaction_timeout: Duration,
+    pub(crate) transaction_interval: Duration,
     pub(crate) transaction_messages: usize,
     pub(crate) transaction_bytes: usize,
     pub(crate) epochs_behind_max: u64,
@@ -71,6 +72,7 @@ impl Read<'_> {
             name => Ok(name.to_owned()),
         })?;
         let transaction_timeout = self.duration("sink.kafka.transaction_timeout", Duration::from_secs(1))?;
+        let transaction_interval = self.duration("sink.kafka.transaction_interval", Duration::ZERO)?;
         let transaction_messages = self.number("sink.kafka.transaction_messages", 1, 100_000_000)?;
         let transaction_bytes = self.with("sink.kafka.transaction_bytes", units::size)?.max(1);
         let epochs_behind_max = self.number("sink.kafka.epochs_behind_max", 1, 1_000_000)? as u64;
@@ -111,6 +113,7 @@ impl Read<'_> {
             properties,
             progress_topic,
             transaction_timeout,
+            transaction_interval,
             transaction_messages,
             transaction_bytes,
             epochs_behind_max,

@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 63] = [
+pub(crate) const KEYS: [Key; 64] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -110,6 +110,7 @@ pub(crate) const KEYS: [Key; 63] = [
     ),
     key("sink.kafka.progress_topic", "recount.progress", "the topic that says how far each sink has come"),
     key("sink.kafka.transaction_timeout", "60s", "the broker takes back a transaction that is open for longer"),
+    key("sink.kafka.transaction_interval", "250ms", "time between two transactions of a sink, unless one is full"),
     key("sink.kafka.transaction_messages", "100000", "messages beyond which no more epochs join a transaction"),
     key("sink.kafka.transaction_bytes", "32MiB", "bytes beyond which no more epochs join a transaction"),
     key("sink.kafka.epochs_behind_max", "6000", "how many epochs a sink may be behind before the feed waits for it"),

@@ -71,6 +71,8 @@ pub(super) struct Link {
     publisher: Publisher,
     limits: Limits,
     stats: Arc<SinkStats>,
+    /// The newest epoch that was read: it is published, or in the batch.
+    read: u64,
     /// The newest epoch that is published.
     done: u64,
     /// The newest epoch that Kafka's progress tells of, and since when.
@@ -87,7 +89,8 @@ impl Link {
         published: Option<u64>,
     ) -> Self {
         let done = published.unwrap_or(0);
-        Link { reader, batch: Batch::default(), publisher, limits, stats, done, told: done, told_at: Instant::now() }
+        let (batch, told_at) = (Batch::default(), Instant::now());
+        Link { reader, batch, publisher, limits, stats, read: done, done, told: done, told_at }
     }
 
     pub(super) fn name(&self) -> &'static str {
@@ -102,6 +105,11 @@ impl Link {
     /// Whether the batch is large enough to be sent.
     pub(super) fn is_full(&self) -> bool {
         self.limits.messages <= self.batch.len() || self.limits.bytes <= self.batch.byte_len()
+    }
+
+    /// Whether it was long enough ago that something was published.
+    fn is_due(&self) -> bool {
+        self.limits.interval <= self.told_at.elapsed()
     }
 
     /// Publishes the batch, and with it that every epoch up to `epoch` is published.
@@ -120,7 +128,7 @@ impl Link {
 
     /// Nothing up to `epoch` is to be published any more.
     pub(super) fn pass(&mut self, epoch: u64) {
-        self.done = epoch;
+        (self.done, self.read) = (epoch, epoch);
         self.stats.passed(epoch);
     }
 
@@ -161,7 +169,8 @@ impl<C: Content> Follow<C> {
             // Asked first: what completes after that is published still.
             let is_last = self.stop.is_asked();
             let upper = self.wait()?;
-            self.publish_below(upper)?;
+            self.read_below(upper)?;
+            self.publish_rest(is_last)?;
             if is_last {
                 if self.link.told < self.link.done {
                     self.link.publish(self.link.done)?;
@@ -173,7 +182,7 @@ impl<C: Content> Follow<C> {
 
     /// Waits a moment for the next epoch, and returns the first that is not complete.
     fn wait(&self) -> Result<u64, ReadError> {
-        match self.link.reader.wait_for(self.link.next(), Instant::now() + WAIT_STEP) {
+        match self.link.reader.wait_for(self.link.read + 1, Instant::now() + WAIT_STEP) {
             Ok(readable) => Ok(readable.upper),
             // Where the engine has stopped, what it completed can still be read.
             Err(ReadError::DeadlineExceeded | ReadError::Stopped) => Ok(self.link.reader.readable().upper),
@@ -181,21 +190,31 @@ impl<C: Content> Follow<C> {
         }
     }
 
-    fn publish_below(&mut self, upper: u64) -> Result<(), FollowError> {
-        let mut next = self.link.next();
-        while next < upper {
-            self.content.add(&self.link.reader, next, &mut self.link.batch)?;
-            next += 1;
+    /// Reads the epochs below `upper`, and publishes what fills a batch.
+    fn read_below(&mut self, upper: u64) -> Result<(), FollowError> {
+        while self.link.read + 1 < upper {
+            let epoch = self.link.read + 1;
+            self.content.add(&self.link.reader, epoch, &mut self.link.batch)?;
+            self.link.read = epoch;
             if self.link.batch.is_empty() {
                 self.link.batch.clear();
-                self.link.pass(next - 1);
+                self.link.pass(epoch);
                 self.advance();
-            } else if next == upper || self.link.is_full() {
-                self.link.publish(next - 1)?;
+            } else if self.link.is_full() {
+                self.link.publish(epoch)?;
                 self.advance();
             }
         }
-        if self.link.told < self.link.done && QUIET_MAX <= self.link.told_at.elapsed() {
+        Ok(())
+    }
+
+    /// Publishes what was read, where it has waited long enough for more, and otherwise now and then how far the sink has come.
+    fn publish_rest(&mut self, is_last: bool) -> Result<(), FollowError> {
+        if !self.link.batch.is_empty() && (is_last || self.link.is_due()) {
+            self.link.publish(self.link.read)?;
+            self.advance();
+        }
+        if self.link.batch.is_empty() && self.link.told < self.link.done && QUIET_MAX <= self.link.told_at.elapsed() {
             self.link.publish(self.link.done)?;
         }
         Ok(())

@@ -50,6 +50,8 @@ pub(super) struct SinkSettings {
 pub(super) struct Limits {
     pub(super) messages: usize,
     pub(super) bytes: usize,
+    /// Between two transactions, at least, where they are not full: what a transaction costs the broker does not depend on its size.
+    pub(super) interval: Duration,
 }
 
 impl SinksSettings {
@@ -66,7 +68,11 @@ impl SinksSettings {
             client,
             progress_topic: written.progress_topic.clone(),
             transaction_timeout: written.transaction_timeout,
-            limits: Limits { messages: written.transaction_messages, bytes: written.transaction_bytes },
+            limits: Limits {
+                messages: written.transaction_messages,
+                bytes: written.transaction_bytes,
+                interval: written.transaction_interval,
+            },
             epochs_behind_max: written.epochs_behind_max,
             corrections: written.corrections.as_ref().map(|sink| sink_settings(sink, Cleanup::Delete(kept))),
             counts: (written.counts.as_ref())

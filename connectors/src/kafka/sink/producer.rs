@@ -23,7 +23,7 @@ const COMMIT_WAIT: Duration = Duration::from_secs(10);
 const MESSAGE_MAX_BYTES: usize = 1_000_000_000;
 const BATCH_SIZE: usize = 1_000_000;
 /// How long to wait between two looks whether all has arrived.
-const FLUSH_PAUSE: Duration = Duration::from_millis(1);
+const FLUSH_PAUSE: Duration = Duration::from_millis(3);
 /// How long to wait where the producer's queue is full.
 const QUEUE_PAUSE: Duration = Duration::from_millis(1);
 
