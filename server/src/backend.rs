@@ -52,7 +52,7 @@ impl Backend {
         stopping: Arc<AtomicBool>,
     ) -> Result<Backend, ServerError> {
         match input {
-            Input::Files(files) => Backend::of_files(files, settings),
+            Input::Files(files) => Backend::of_files(*files, settings),
             Input::Store(store) => Backend::of_store(&store, settings, stopping),
         }
     }

@@ -54,9 +54,9 @@ pub struct ServerSettings {
 /// Where records come from.
 pub enum Input {
     /// Files, read at every start.
-    Files(FileSource),
+    Files(Box<FileSource>),
     /// Clients, whose events are kept in a data directory; or Kafka, with a data directory for everything else.
-    Store(StoreSettings),
+    Store(Box<StoreSettings>),
 }
 
 /// The service answers from now on.

@@ -418,7 +418,8 @@ async fn an_address_that_is_taken_is_a_clear_error() {
     let key = recount_dataflow::domain::fingerprint::HashKey::new([0; 16]);
     let source = recount_connectors::SourceSettings::new(key, taken.engine.rules);
     let source = recount_connectors::FileSource::open(&[service.path.to_str().unwrap()], source).unwrap();
-    let ended = recount_server::server::run(taken, Input::Files(source), |_| (), std::future::pending()).await;
+    let ended =
+        recount_server::server::run(taken, Input::Files(Box::new(source)), |_| (), std::future::pending()).await;
     let message = ended.unwrap_err().to_string();
     assert!(message.contains(&service.addr.to_string()) && message.contains("port 0"), "{message}");
     service.stop().await.unwrap();

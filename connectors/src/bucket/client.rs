@@ -208,7 +208,9 @@ impl Client {
 impl Drop for Client {
     /// Waits for nothing: whoever drops it may be a task of another runtime.
     fn drop(&mut self) {
-        self.runtime.take().map(Runtime::shutdown_background);
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

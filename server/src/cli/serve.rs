@@ -91,8 +91,8 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         return Err(CliError::failed(message));
     }
     let input = match &args.data_dir {
-        Some(dir) => Input::Store(store_settings(&config, dir, &args.accept_gap)?),
-        None => Input::Files(files(args, &config, settings.engine.key)?),
+        Some(dir) => Input::Store(Box::new(store_settings(&config, dir, &args.accept_gap)?)),
+        None => Input::Files(Box::new(files(args, &config, settings.engine.key)?)),
     };
     let runtime = Builder::new_multi_thread()
         .worker_threads(transport_threads())

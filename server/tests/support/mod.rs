@@ -87,9 +87,10 @@ impl Service {
         let (stop, stopped) = oneshot::channel::<()>();
         let (ready, is_ready) = oneshot::channel::<Ready>();
         let lineage = settings.lineage;
-        let run = tokio::spawn(server::run(settings, Input::Files(source), |at| ready.send(at).unwrap(), async {
-            let _ = stopped.await;
-        }));
+        let run =
+            tokio::spawn(server::run(settings, Input::Files(Box::new(source)), |at| ready.send(at).unwrap(), async {
+                let _ = stopped.await;
+            }));
         let Ok(Ready { grpc: addr, http }) = is_ready.await else { panic!("{:?}", run.await) };
         let client = CountsServiceClient::connect(format!("http://{addr}")).await.unwrap();
         Service { client, addr, http: http::Http { addr: http }, lineage, file, path, _dir: dir, stop, run }
