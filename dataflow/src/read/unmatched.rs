@@ -128,6 +128,7 @@ impl Snapshot {
         }
         first
     }
+
     /// Verdicts decided from this time on are listed, ms since 1970.
     fn verdicts_remembered_from_ms(&self) -> i64 {
         self.watermark().floor_ms().map_or(i64::MIN, |floor_ms| floor_ms - self.shared.rules.max_future_skew_ms)
