@@ -110,6 +110,14 @@ fn unknown_fields_are_counted_in_the_event_and_its_body() {
 }
 
 #[test]
+fn of_two_equally_long_strings_the_same_is_named_in_any_order() {
+    // placement_id is field 10 and creative_id is field 8: later on the wire, the same to a reader who goes by number.
+    let bytes = [0x0a, 8, 0x52, 2, b'p', b'p', 0x42, 2, b'c', b'c'];
+    let generated = v1::Event::decode(bytes.as_slice()).unwrap();
+    assert_eq!(decode(&bytes).unwrap().event, expected(&generated));
+}
+
+#[test]
 fn what_can_not_be_read_is_said() {
     let cases: [(&[u8], &str); 6] = [
         (&[0x0a, 0, 0x12, 0], "expected one body"),

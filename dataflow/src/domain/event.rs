@@ -78,9 +78,9 @@ pub struct LongestOther {
 }
 
 impl LongestOther {
-    /// Takes one more field into account.
+    /// Takes one more field into account. Of equally long ones the first by name is kept: fields come in any order.
     pub fn observe(&mut self, field: &'static str, bytes: usize) {
-        if bytes > self.bytes {
+        if bytes > self.bytes || (0 < bytes && bytes == self.bytes && field < self.field) {
             *self = LongestOther { field, bytes };
         }
     }
