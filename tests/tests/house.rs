@@ -34,7 +34,7 @@ fn the_engine_depends_on_no_other_crate_of_ours() {
 }
 
 #[test]
-fn only_the_engine_names_timely_and_differential() {
+fn only_the_engine_names_timely_and_only_tests_differential() {
     for crate_name in ["proto", "connectors", "server"] {
         let named = dependencies(crate_name);
         for forbidden in ["timely", "differential-dataflow", "columnar"] {
@@ -46,6 +46,7 @@ fn only_the_engine_names_timely_and_differential() {
             }
         }
     }
+    assert!(!dependencies("dataflow").iter().any(|name| name == "differential-dataflow"), "it is the second opinion");
 }
 
 /// Crash points are calls of the disk, so what must survive a crash is written through it alone.

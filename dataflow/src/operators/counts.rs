@@ -7,7 +7,6 @@
 use std::rc::Rc;
 
 use timely::dataflow::Stream;
-use timely::dataflow::operators::generic::OperatorInfo;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::domain::window::Granularity;
@@ -59,13 +58,13 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Arrangements of some rows.
-    pub(crate) fn new(windows: Windows, info: &OperatorInfo, rows: View) -> Self {
+    pub(crate) fn new(windows: Windows, rows: View) -> Self {
         Counts {
             windows,
-            base: Spine::new(info, rows.base),
-            overlaps: Spine::new(info, rows.overlaps),
-            days: Spine::new(info, rows.days),
-            corrections: Spine::new(info, rows.corrections),
+            base: Spine::new(rows.base),
+            overlaps: Spine::new(rows.overlaps),
+            days: Spine::new(rows.days),
+            corrections: Spine::new(rows.corrections),
         }
     }
 
@@ -201,7 +200,7 @@ pub(crate) fn counts<'s>(
     let context = Rc::clone(context);
     let Start { epoch, mut state } = start;
     let mut builder = OperatorBuilder::new("Counts".to_owned(), rows.scope());
-    let mut counts = Counts::new(context.windows, &builder.operator_info(), state.view.clone());
+    let mut counts = Counts::new(context.windows, state.view.clone());
     let mut rows_input = builder.new_input(rows, by_hash_range());
     let mut users_input = builder.new_input(users, by_hash_range());
     builder.build(move |_| {

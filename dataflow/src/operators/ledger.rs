@@ -3,8 +3,6 @@
 //! In: the facts of an epoch. Out: `J(S + N) - J(S)` for every click they touch (see [`resolution`](crate::domain::resolution)),
 //! as changes of rows and of visits. State: the facts, found by their click.
 
-use timely::dataflow::operators::generic::OperatorInfo;
-
 use crate::domain::fact::{Fact, Position};
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::resolution::{Resolver, RoleChange};
@@ -42,9 +40,9 @@ pub(crate) struct Effects {
 
 impl Ledger {
     /// A ledger of some facts.
-    pub(crate) fn new(rules: Rules, base: Granularity, info: &OperatorInfo, facts: Vec<Run<Fact>>) -> Self {
+    pub(crate) fn new(rules: Rules, base: Granularity, facts: Vec<Run<Fact>>) -> Self {
         Ledger {
-            spine: Spine::new(info, facts),
+            spine: Spine::new(facts),
             base,
             resolver: Resolver::new(rules),
             facts_sorter: Sorter::new(),

@@ -27,7 +27,7 @@ pub(crate) fn resolve<'s>(
 ) -> (RowUpdates<'s>, VisitUpdates<'s>) {
     let context = Rc::clone(context);
     let mut builder = OperatorBuilder::new("Resolve".to_owned(), facts.scope());
-    let mut ledger = Ledger::new(context.rules, context.windows.base, &builder.operator_info(), known);
+    let mut ledger = Ledger::new(context.rules, context.windows.base, known);
     let mut input = builder.new_input(facts, by_hash_range());
     let (rows, row_updates) = builder.new_output();
     let (visits, visit_updates) = builder.new_output();

@@ -20,8 +20,8 @@ pub(crate) fn uniques<'s>(
     context: &Rc<Context>,
 ) -> Stream<'s, u64, Packet<UniqueUpdate>> {
     let context = Rc::clone(context);
-    visits.unary_frontier::<CapacityContainerBuilder<_>, _, _, _>(by_hash_range(), "Uniques", move |_, info| {
-        let mut visits = Visits::new(context.windows, &info, known);
+    visits.unary_frontier::<CapacityContainerBuilder<_>, _, _, _>(by_hash_range(), "Uniques", move |_, _| {
+        let mut visits = Visits::new(context.windows, known);
         let mut inbox = Inbox::new(1);
         move |(input, frontier), output| {
             inbox.take_in(input);

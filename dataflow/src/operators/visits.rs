@@ -5,8 +5,6 @@
 //! `overlap(W) = sum of p(w) - max of p(w)` over its base windows, summed over the users. State: the multiplicities, found by
 //! (ad, user); one arrangement serves every size.
 
-use timely::dataflow::operators::generic::OperatorInfo;
-
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
@@ -47,9 +45,9 @@ impl Presence {
 
 impl Visits {
     /// An arrangement of some visits.
-    pub(crate) fn new(windows: Windows, info: &OperatorInfo, visits: Vec<Run<VisitRecord>>) -> Self {
+    pub(crate) fn new(windows: Windows, visits: Vec<Run<VisitRecord>>) -> Self {
         Visits {
-            spine: Spine::new(info, visits),
+            spine: Spine::new(visits),
             windows,
             visits_sorter: Sorter::new(),
             users_sorter: Sorter::new(),

@@ -1,125 +1,149 @@
-//! A run as the spine holds it.
+//! A merge of two runs on its way, a measured piece at a time.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use super::chunk::Chunk;
+use super::layout::CHUNK_RECORDS;
 use super::record::{Horizon, Record};
 use super::run::Run;
+use super::weaver::Weaver;
 
-/// A run in a spine. While it is merged away it gives back what was read of it, chunk by chunk, and readers see what is left
-/// together with what was written: a merge of any size takes hardly more memory than its sources. Clones share one state.
+/// A run as a spine holds it.
 pub(crate) struct Layer<R> {
-    /// Records when the layer was made; the spine accounts in these, however far a merge has come.
-    len: usize,
+    /// The records.
+    pub(crate) run: Run<R>,
     /// No record is of a lesser [`age`](Record::age).
-    age_min: i64,
-    /// What the spine may forget.
-    horizon: Rc<Cell<Horizon>>,
-    state: Rc<RefCell<State<R>>>,
-}
-
-struct State<R> {
-    /// What is written of the merge that this layer is the older source of.
-    merged: Vec<Arc<Chunk<R>>>,
-    /// What is left to read.
-    rest: VecDeque<Arc<Chunk<R>>>,
-    /// Records at the front of `rest` that were read.
-    skip: usize,
-    /// Both as runs, until they change.
-    runs: Option<Vec<Run<R>>>,
-}
-
-impl<R> Clone for Layer<R> {
-    fn clone(&self) -> Self {
-        Layer { len: self.len, age_min: self.age_min, horizon: Rc::clone(&self.horizon), state: Rc::clone(&self.state) }
-    }
+    pub(crate) age_min: i64,
 }
 
 impl<R: Record> Layer<R> {
-    /// The layer of a run of which no record is of a lesser age.
-    pub(crate) fn new(run: Run<R>, age_min: i64, horizon: &Rc<Cell<Horizon>>) -> Self {
-        let rest = run.chunks().iter().cloned().collect();
-        let state = State { merged: Vec::new(), rest, skip: run.skip(), runs: None };
-        Layer {
-            len: run.len(),
-            age_min,
-            horizon: Rc::clone(horizon),
-            state: Rc::new(RefCell::new(State { runs: Some(vec![run]), ..state })),
+    /// Takes the chunks that files hold in place of those that memory does.
+    pub(super) fn settle(&mut self) {
+        if self.run.chunks().iter().any(|chunk| chunk.successor().is_some()) {
+            let settled = self.run.chunks().iter().map(|chunk| chunk.successor().unwrap_or(chunk).clone());
+            self.run = Run::from_chunks(settled, self.run.skip()).expect("a settled run has the chunks it had");
+        }
+    }
+}
+
+/// Two runs that become one. With every chunk that is full, what was read up to there goes back, and readers see what is written
+/// together with what is left: a merge of any size takes hardly more memory than its sources.
+pub(crate) struct Merge<R> {
+    /// The older source, and the newer.
+    sources: [Source<R>; 2],
+    written: Vec<Arc<Chunk<R>>>,
+    weaver: Weaver<R>,
+    /// Records of both sources when the merge began.
+    len: usize,
+    /// What is written and what is left, as runs that nobody changes.
+    runs: Vec<Run<R>>,
+}
+
+/// What is left to read of a source.
+struct Source<R> {
+    chunks: Vec<Arc<Chunk<R>>>,
+    /// Records at the front of `chunks` that are written in a full chunk.
+    skip: usize,
+    /// The next record to read: its chunk, and its place in that.
+    next: (usize, usize),
+}
+
+impl<R: Record> Merge<R> {
+    /// Begins the merge of an older run and a newer one. Epochs below `since` are told apart no more, so records that differ only
+    /// in them fold; what is beyond the horizon is left out.
+    pub(crate) fn new([older, newer]: [Layer<R>; 2], since: u64, horizon: &Horizon) -> Self {
+        let len = older.run.len() + newer.run.len();
+        let age_min = older.age_min.min(newer.age_min);
+        Merge {
+            sources: [&older, &newer].map(|layer| Source::new(&layer.run)),
+            written: Vec::new(),
+            weaver: Weaver::new(len, since, age_min, horizon),
+            len,
+            runs: vec![older.run, newer.run],
         }
     }
 
-    /// Records when the layer was made.
+    /// Records of both sources when the merge began.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Takes the chunks that files hold in place of those that memory does.
-    pub(super) fn settle(&self) {
-        let mut state = self.state.borrow_mut();
-        let State { merged, rest, runs, .. } = &mut *state;
-        for chunk in merged.iter_mut().chain(rest) {
-            let successor = chunk.successor().cloned();
-            if let Some(successor) = successor {
-                *chunk = successor;
-                *runs = None;
+    /// What the merge holds now.
+    pub(crate) fn runs(&self) -> &[Run<R>] {
+        &self.runs
+    }
+
+    /// Reads some `fuel` more records, and says whether all are read.
+    pub(crate) fn work(&mut self, mut fuel: usize) -> bool {
+        let mut filled = false;
+        let all_read = loop {
+            if fuel == 0 {
+                break false;
             }
+            let [a, b] = self.sources.each_ref().map(Source::head);
+            let Some(taken) = self.weaver.weave(a, b, fuel.min(CHUNK_RECORDS)) else { break true };
+            self.sources.iter_mut().zip(taken).for_each(|(source, taken)| source.step(taken));
+            fuel = fuel.saturating_sub(taken[0] + taken[1]);
+            if let Some(full) = self.weaver.take_full() {
+                self.sources.iter_mut().for_each(Source::give_back);
+                self.written.extend(full);
+                filled = true;
+            }
+        };
+        if filled {
+            self.look_again();
         }
+        all_read
     }
 
-    /// What the spine may forget.
-    pub(super) fn horizon(&self) -> &Rc<Cell<Horizon>> {
-        &self.horizon
+    /// The one run, once all is read; `None` where nothing is left of it.
+    pub(crate) fn finish(self) -> Option<Layer<R>> {
+        let (last, age_min) = self.weaver.finish();
+        let last = last.iter().flat_map(|run| run.chunks().iter().cloned());
+        let run = Run::from_chunks(self.written.into_iter().chain(last), 0)?;
+        Some(Layer { run, age_min })
     }
 
-    /// No record is of a lesser age.
-    pub(super) fn age_min(&self) -> i64 {
-        self.age_min
+    /// Takes the chunks that files hold in place of those that memory does.
+    pub(super) fn settle(&mut self) {
+        let chunks = self.sources.iter_mut().flat_map(|source| &mut source.chunks).chain(&mut self.written);
+        for chunk in chunks {
+            let successor = chunk.successor().cloned();
+            successor.into_iter().for_each(|successor| *chunk = successor);
+        }
+        self.look_again();
     }
 
-    /// What the layer holds now, as runs that nobody changes.
-    pub(crate) fn runs(&self) -> Vec<Run<R>> {
-        self.state.borrow_mut().runs().clone()
-    }
-
-    /// Looks at what is left to read: the chunks, and how many records of the first were read.
-    pub(super) fn with_rest<T>(&self, look: impl FnOnce(&VecDeque<Arc<Chunk<R>>>, usize) -> T) -> T {
-        let state = self.state.borrow();
-        look(&state.rest, state.skip)
-    }
-
-    /// Gives back what was read: `chunks` whole ones, and `skip` records of the next.
-    pub(super) fn give_back(&self, chunks: usize, skip: usize) {
-        let mut state = self.state.borrow_mut();
-        state.rest.drain(..chunks);
-        state.skip = skip;
-        state.runs = None;
-    }
-
-    /// Takes in what was written of the merge.
-    pub(super) fn write(&self, chunks: impl IntoIterator<Item = Arc<Chunk<R>>>) {
-        let mut state = self.state.borrow_mut();
-        state.merged.extend(chunks);
-        state.runs = None;
-    }
-
-    /// Takes out all that was written of the merge.
-    pub(super) fn take_merged(&self) -> Vec<Arc<Chunk<R>>> {
-        let mut state = self.state.borrow_mut();
-        state.runs = None;
-        std::mem::take(&mut state.merged)
+    fn look_again(&mut self) {
+        let written = Run::from_chunks(self.written.iter().cloned(), 0);
+        let left = self.sources.iter().map(|source| Run::from_chunks(source.chunks.iter().cloned(), source.skip));
+        self.runs = std::iter::once(written).chain(left).flatten().collect();
     }
 }
 
-impl<R: Record> State<R> {
-    fn runs(&mut self) -> &Vec<Run<R>> {
-        let (merged, rest, skip) = (&self.merged, &self.rest, self.skip);
-        self.runs.get_or_insert_with(|| {
-            let merged = Run::from_chunks(merged.iter().cloned(), 0);
-            let rest = Run::from_chunks(rest.iter().cloned(), skip);
-            merged.into_iter().chain(rest).collect()
-        })
+impl<R: Record> Source<R> {
+    fn new(run: &Run<R>) -> Self {
+        Source { chunks: run.chunks().to_vec(), skip: run.skip(), next: (0, run.skip()) }
+    }
+
+    /// The rest of the current chunk; `None` at the end.
+    fn head(&self) -> Option<&[R]> {
+        let (chunk, place) = self.next;
+        self.chunks.get(chunk).map(|chunk| &chunk.records()[place..])
+    }
+
+    fn step(&mut self, taken: usize) {
+        let (chunk, place) = &mut self.next;
+        *place += taken;
+        if self.chunks.get(*chunk).is_some_and(|chunk| *place == chunk.records().len()) {
+            (*chunk, *place) = (*chunk + 1, 0);
+        }
+    }
+
+    /// Gives back what was read.
+    fn give_back(&mut self) {
+        let (chunk, place) = &mut self.next;
+        self.chunks.drain(..std::mem::take(chunk));
+        self.skip = *place;
     }
 }

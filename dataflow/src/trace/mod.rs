@@ -1,4 +1,4 @@
-//! What the engine remembers: hash-sorted immutable runs, under differential's spine.
+//! What the engine remembers: hash-sorted immutable runs, and the spine that keeps them few.
 //!
 //! A [`Run`](run::Run) is a sorted sequence of fixed-width [`Record`](record::Record)s, cut into bounded [`Chunk`](chunk::Chunk)s.
 //! Records sort by a uniform keyed hash first, so building, merging and probing all run forward through memory, a worker owns a
@@ -8,9 +8,8 @@
 pub(crate) mod block;
 pub(crate) mod builder;
 pub(crate) mod chunk;
-pub(crate) mod layer;
 pub(crate) mod layout;
-pub(crate) mod merger;
+pub(crate) mod merge;
 pub(crate) mod prefetch;
 pub(crate) mod record;
 pub(crate) mod run;
@@ -20,6 +19,7 @@ pub(crate) mod spine;
 pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
+mod weaver;
 
 pub(crate) use block::ALIGNMENT;
 pub(crate) use record::{Horizon, Record};

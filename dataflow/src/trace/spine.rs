@@ -1,77 +1,138 @@
-//! The runs of one arrangement, kept few by differential's spine.
+//! The runs of one arrangement, kept few.
+//!
+//! As in differential's spine, a run is merged with an older one that is not twice as long, so that there are as many as the state
+//! has binary digits, and every record is copied that often. What differs is the pace. There a merge must be done before a third
+//! run of its size comes, so all are hurried, and an epoch that sets off merges of every size does ten times the work of the one
+//! before. Here a third run waits its turn, and every merge takes as long as it may: each epoch does about the same.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
-use differential_dataflow::trace::implementations::spine_fueled;
-use differential_dataflow::trace::{Description, Span, Trace as _, TraceReader as _};
-use timely::dataflow::operators::generic::OperatorInfo;
-use timely::progress::Antichain;
-
-use super::layer::Layer;
+use super::merge::{Layer, Merge};
 use super::record::{Horizon, Record};
 use super::run::Run;
 
-/// A logarithmic number of runs, merged in the background of insertions. Physical merging is never held back; which epochs stay
-/// apart in it is said by [`set_since`](Spine::set_since).
-pub(crate) struct Spine<R: Record> {
-    spine: spine_fueled::Spine<Layer<R>>,
-    /// How many runs were inserted.
-    inserted: u64,
-    /// What may be forgotten, for the merges that begin.
-    horizon: Rc<Cell<Horizon>>,
+/// Records read in each merge for every record inserted. With 1 a merge would end just when the next of its size begins; with 2
+/// there is room for epochs of uneven size, and half of the merges are on their way at any time.
+const PACE: usize = 2;
+
+/// At least so many are read an insertion, or merges would stand still in an arrangement that little goes into.
+const PIECE_MIN: usize = 1_024;
+
+/// A logarithmic number of runs, merged piece by piece with every insertion.
+pub(crate) struct Spine<R> {
+    /// Oldest first.
+    slots: Vec<Slot<R>>,
+    /// No read tells epochs below it apart.
+    since: u64,
+    /// What may be forgotten.
+    horizon: Horizon,
     /// How often chunks had been written to files.
     written: u64,
 }
 
+enum Slot<R> {
+    Layer(Layer<R>),
+    Merge(Box<Merge<R>>),
+}
+
 impl<R: Record> Spine<R> {
-    /// An arrangement, for an operator, of some runs.
-    pub(crate) fn new(info: &OperatorInfo, mut runs: Vec<Run<R>>) -> Self {
-        let inner = spine_fueled::Spine::with_effort(1, info.clone(), None, None);
-        let mut spine = Spine { spine: inner, inserted: 0, horizon: Rc::new(Cell::new(Horizon::NONE)), written: 0 };
-        // The largest go in first, as if they had grown here.
+    /// An arrangement of some runs.
+    pub(crate) fn new(mut runs: Vec<Run<R>>) -> Self {
+        // In the order in which they would have grown here; how old their records are is not known: the next merge looks.
         runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
-        // How old their records are is not known: the next merge looks.
-        runs.into_iter().for_each(|run| spine.insert_aged(run, i64::MIN));
-        spine
+        let slots = runs.into_iter().map(|run| Slot::Layer(Layer { run, age_min: i64::MIN })).collect();
+        Spine { slots, since: 0, horizon: Horizon::NONE, written: 0 }
     }
 
     /// Adds what an epoch brought.
     pub(crate) fn insert(&mut self, run: Option<Run<R>>) {
         let Some(run) = run else { return };
         let age_min = run.iter().map(R::age).min().expect("a run is not empty");
-        self.insert_aged(run, age_min);
-    }
-
-    fn insert_aged(&mut self, run: Run<R>, age_min: i64) {
-        // The spine asks that what is inserted says from when to when it is; that the intervals meet is all that matters.
-        let lower = Antichain::from_elem(self.inserted);
-        self.inserted += 1;
-        let upper = Antichain::from_elem(self.inserted);
-        let desc = Description::new(lower, upper.clone(), Antichain::from_elem(0));
-        self.spine.insert(Span::new(desc, Some(Layer::new(run, age_min, &self.horizon))));
-        self.spine.set_physical_compaction(upper.borrow());
+        let piece = (PACE * run.len()).max(PIECE_MIN);
+        let before = std::mem::take(&mut self.slots);
+        self.slots = before.into_iter().filter_map(|slot| slot.work(piece)).collect();
+        self.slots.push(Slot::Layer(Layer { run, age_min }));
+        while let Some(at) = self.next_pair() {
+            self.begin(at, piece);
+        }
     }
 
     /// Says that no read asks for an epoch below `since` any more.
     pub(crate) fn set_since(&mut self, since: u64) {
-        self.spine.set_logical_compaction(Antichain::from_elem(since).borrow());
+        self.since = since;
     }
 
     /// Says what nobody asks about any more, and how often chunks have been written to files: where that is news, the files' are
     /// taken in place of those in memory.
     pub(crate) fn follow(&mut self, horizon: Horizon, written: u64) {
-        self.horizon.set(horizon);
+        self.horizon = horizon;
         if self.written != written {
             self.written = written;
-            self.spine.map_spans(|span| span.inner.iter().for_each(Layer::settle));
+            self.slots.iter_mut().for_each(Slot::settle);
         }
     }
 
     /// The runs, oldest first.
     pub(crate) fn runs(&self) -> Vec<Run<R>> {
-        let mut runs = Vec::new();
-        self.spine.map_spans(|span| runs.extend(span.inner.iter().flat_map(Layer::runs)));
-        runs
+        self.slots.iter().flat_map(Slot::runs).cloned().collect()
+    }
+
+    /// Where the next two layers are to be merged; of several places the one with the least to do. A layer is to be merged with its
+    /// neighbour once it is not twice as long as any that came after it.
+    fn next_pair(&self) -> Option<usize> {
+        let mut newer_max = 0;
+        let mut least: Option<(usize, usize)> = None;
+        for at in (1..self.slots.len()).rev() {
+            newer_max = newer_max.max(self.slots[at].len());
+            if let [Slot::Layer(older), Slot::Layer(newer)] = &self.slots[at - 1..=at]
+                && older.run.len() < 2 * newer_max
+            {
+                let to_do = older.run.len() + newer.run.len();
+                least = least.filter(|(least, _)| *least <= to_do).or(Some((to_do, at - 1)));
+            }
+        }
+        least.map(|(_, at)| at)
+    }
+
+    fn begin(&mut self, at: usize, piece: usize) {
+        let mut pair = self.slots.drain(at..at + 2);
+        let (Some(Slot::Layer(older)), Some(Slot::Layer(newer))) = (pair.next(), pair.next()) else {
+            unreachable!("a pair is two layers")
+        };
+        drop(pair);
+        let merge = Merge::new([older, newer], self.since, &self.horizon);
+        self.slots.splice(at..at, Slot::Merge(Box::new(merge)).work(piece));
+    }
+}
+
+impl<R: Record> Slot<R> {
+    /// Goes on with a merge by some records; `None` where it ends and nothing is left.
+    fn work(self, records: usize) -> Option<Self> {
+        match self {
+            Slot::Merge(mut merge) => match merge.work(records) {
+                true => merge.finish().map(Slot::Layer),
+                false => Some(Slot::Merge(merge)),
+            },
+            layer => Some(layer),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Slot::Layer(layer) => layer.run.len(),
+            Slot::Merge(merge) => merge.len(),
+        }
+    }
+
+    fn runs(&self) -> &[Run<R>] {
+        match self {
+            Slot::Layer(layer) => std::slice::from_ref(&layer.run),
+            Slot::Merge(merge) => merge.runs(),
+        }
+    }
+
+    fn settle(&mut self) {
+        match self {
+            Slot::Layer(layer) => layer.settle(),
+            Slot::Merge(merge) => merge.settle(),
+        }
     }
 }

@@ -1,15 +1,10 @@
 //! Runs against a `BTreeMap`.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
-use differential_dataflow::trace::implementations::spine_fueled::Merger as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use timely::dataflow::operators::generic::OperatorInfo;
-use timely::progress::Antichain;
 
 use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::window::Granularity;
@@ -18,9 +13,8 @@ use crate::store::{Mapped, Place};
 
 use super::block::Block;
 use super::chunk::{Chunk, filter_mask};
-use super::layer::Layer;
 use super::layout::{CHUNK_RECORDS, LayoutError};
-use super::merger::LayerMerger;
+use super::merge::{Layer, Merge};
 use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::sweep::sweep;
 use super::{Horizon, Record, Run, Spine};
@@ -64,18 +58,11 @@ fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
     vec((fingerprints(), 0_u32..5, 1_u64..6, -2_i64..3), 0..len)
 }
 
-fn merge(a: &Run<OverlapRecord>, b: &Run<OverlapRecord>, since: u64, fuels: &[isize]) -> Option<Run<OverlapRecord>> {
-    let frontier = Antichain::from_elem(since);
-    let [a, b] = [a, b].map(|run| Layer::new(run.clone(), 0, &Rc::new(Cell::new(Horizon::NONE))));
-    let mut merger = LayerMerger::new(&a, &b, frontier.borrow());
-    for fuel in fuels.iter().cycle() {
-        let mut fuel = *fuel;
-        merger.work(&a, &b, &mut fuel);
-        if fuel > 0 {
-            break;
-        }
-    }
-    merger.done().map(|merged| merged.runs().remove(0))
+fn merge(pair: [&Run<OverlapRecord>; 2], since: u64, fuels: &[usize]) -> Option<Run<OverlapRecord>> {
+    let mut merge = Merge::new(pair.map(|run| Layer { run: run.clone(), age_min: 0 }), since, &Horizon::NONE);
+    let mut fuels = fuels.iter().cycle();
+    while !merge.work(*fuels.next().expect("there is some fuel")) {}
+    merge.finish().map(|merged| merged.run)
 }
 
 /// Bytes at an aligned address, as if they were a file's.
@@ -100,13 +87,13 @@ fn from_bytes<R: Record>(bytes: &[u8]) -> Result<Chunk<R>, LayoutError> {
 proptest! {
     #[test]
     fn merging_is_adding_in_any_order_and_with_any_fuel(
-        a in updates(200), b in updates(200), since in 0_u64..7, fuels in vec(1_isize..50, 1..5)
+        a in updates(200), b in updates(200), since in 0_u64..7, fuels in vec(1_usize..50, 1..5)
     ) {
         let both: Vec<Update> = a.iter().chain(&b).copied().collect();
         let expected = model(&both, since);
         let (Some(a), Some(b)) = (run(&a), run(&b)) else { return Ok(()) };
-        for (a, b) in [(&a, &b), (&b, &a)] {
-            let merged = merge(a, b, since, &fuels);
+        for pair in [[&a, &b], [&b, &a]] {
+            let merged = merge(pair, since, &fuels);
             prop_assert!(merged.iter().all(|merged| merged.iter().is_sorted_by(|x, y| x.order(y).is_lt())));
             prop_assert_eq!(merged.as_ref().map(contents).unwrap_or_default(), expected.clone());
         }
@@ -153,7 +140,7 @@ proptest! {
 
     #[test]
     fn a_spine_holds_the_sum_of_its_epochs(epochs in vec(updates(60), 1..30), behind in 0_u64..4) {
-        let mut spine = Spine::new(&OperatorInfo::new(0, 0, [].into()), Vec::new());
+        let mut spine = Spine::new(Vec::new());
         let mut all = Vec::new();
         for (number, updates) in epochs.iter().enumerate() {
             let epoch = number as u64 + 1;
@@ -172,6 +159,23 @@ proptest! {
                 let at_zero: Vec<Update> = visible.iter().map(|(ad, window, _, n)| (*ad, *window, 0, *n)).collect();
                 prop_assert_eq!(found, model(&at_zero, 0), "as of {} with since {}", as_of, since);
             }
+        }
+    }
+
+    /// However long the epochs are: as many runs as the state has binary digits, some of them merging, and no more.
+    #[test]
+    fn a_spine_has_few_runs(lens in vec(prop_oneof![1_usize..40, 1_usize..3_000], 1..120)) {
+        let mut spine = Spine::new(Vec::new());
+        let mut from = 0;
+        for len in lens {
+            let ads = from..from + len as u64;
+            from = ads.end;
+            let updates: Vec<Update> = ads.map(|ad| (Fingerprint { hash: ad.wrapping_mul(1 << 40 | 0x9e37), low: 0 }, 0, 1, 1)).collect();
+            spine.insert(run(&updates));
+            let runs = spine.runs();
+            prop_assert_eq!(runs.iter().map(Run::len).sum::<usize>() as u64, from);
+            let digits = 64 - from.leading_zeros() as usize;
+            prop_assert!(runs.len() <= 2 * digits, "{} runs of {} records", runs.len(), from);
         }
     }
 
@@ -204,14 +208,12 @@ fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
     let mut keys: Vec<Fingerprint> = both.iter().map(|update| update.0).collect();
     keys.sort_unstable();
     keys.dedup();
-    let [a, b] = [&older, &newer]
-        .map(|updates| Layer::new(run(updates).expect("there are records"), 0, &Rc::new(Cell::new(Horizon::NONE))));
-    let mut merger = LayerMerger::new(&a, &b, Antichain::from_elem(3).borrow());
-    let mut fuel = 0;
-    while fuel <= 0 {
-        fuel = 7_001;
-        merger.work(&a, &b, &mut fuel);
-        let runs = [a.runs(), b.runs()].concat();
+    let layers = [&older, &newer].map(|updates| Layer { run: run(updates).expect("there are records"), age_min: 0 });
+    let mut merge = Merge::new(layers, 3, &Horizon::NONE);
+    let mut all_read = false;
+    while !all_read {
+        all_read = merge.work(7_001);
+        let runs = merge.runs();
         let (mut seen, mut swept, mut found) = (Model::new(), 0, 0);
         for record in runs.iter().flat_map(Run::iter) {
             *seen.entry((record.key(), record.window.window(), 3)).or_default() += record.users;
@@ -220,7 +222,7 @@ fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
         let written: i64 = seen.values().sum();
         let not_full = expected.values().sum::<i64>() - written;
         assert_eq!(not_full, 0, "records are hidden");
-        for run in &runs {
+        for run in runs {
             sweep(run, &keys, |_, records| swept += records.len());
             found += keys.iter().flat_map(|key| run.find(*key)).map(<[OverlapRecord]>::len).sum::<usize>();
         }
@@ -229,8 +231,8 @@ fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
         let chunks: usize = runs.iter().map(|run| run.chunks().len()).sum();
         assert!(chunks <= both.len() / CHUNK_RECORDS + 7, "{chunks} chunks for {} records", both.len());
     }
-    let merged = merger.done().expect("nothing cancels").runs();
-    assert_eq!(contents(&merged[0]), expected);
+    let merged = merge.finish().expect("nothing cancels").run;
+    assert_eq!(contents(&merged), expected);
 }
 
 /// Fingerprints as the engine makes them.

@@ -1,113 +1,56 @@
-//! Merging two runs, a measured piece at a time.
+//! Writing two sorted sequences as one: the inner loops of a merge.
 
 use std::sync::Arc;
 
-use differential_dataflow::trace::implementations::spine_fueled::{Merger, SpineBatch};
-use timely::progress::frontier::AntichainRef;
-
 use super::builder::RunBuilder;
 use super::chunk::Chunk;
-use super::layer::Layer;
-use super::layout::CHUNK_RECORDS;
 use super::record::{Horizon, Record};
 use super::run::Run;
 
-impl<R: Record> SpineBatch for Layer<R> {
-    type Time = u64;
-    type Merger = LayerMerger<R>;
-
-    fn len(&self) -> usize {
-        Layer::len(self)
-    }
-}
-
-/// A merge in progress. Epochs below the compaction frontier are told apart no more, so records that differ only in them fold.
-/// With every chunk that is full, what was read up to there goes back: the older source then holds what was written, and both
-/// hold what is left.
-pub(crate) struct LayerMerger<R> {
+/// Writes records of two sorted sequences in order. Epochs below `since` are told apart no more, so records that differ only in
+/// them fold.
+pub(super) struct Weaver<R> {
     since: u64,
-    /// The next record of each source: chunk of what is left, and place in it.
-    next: [(usize, usize); 2],
     builder: RunBuilder<R>,
     /// What is left out; `None` where nothing is so old.
     horizon: Option<Horizon>,
     /// No record written is of a lesser age.
     age_min: i64,
-    /// The older source, which holds what is written so far.
-    older: Layer<R>,
 }
 
-impl<R: Record> Merger<Layer<R>> for LayerMerger<R> {
-    fn new(source1: &Layer<R>, source2: &Layer<R>, compaction_frontier: AntichainRef<'_, u64>) -> Self {
-        let since = compaction_frontier.first().copied().unwrap_or(u64::MAX);
-        let skip = |source: &Layer<R>| source.with_rest(|_, skip| (0, skip));
-        let builder = RunBuilder::new(source1.len() + source2.len());
-        let horizon = source1.horizon().get();
-        let age_min = source1.age_min().min(source2.age_min());
-        let forgets = age_min < R::kept_from(&horizon);
-        LayerMerger {
+impl<R: Record> Weaver<R> {
+    /// A weaver of at most `len` records, none of a lesser age than `age_min`.
+    pub(super) fn new(len: usize, since: u64, age_min: i64, horizon: &Horizon) -> Self {
+        let forgets = age_min < R::kept_from(horizon);
+        Weaver {
             since,
-            next: [skip(source1), skip(source2)],
-            builder,
-            horizon: forgets.then_some(horizon),
+            builder: RunBuilder::new(len),
+            horizon: forgets.then_some(*horizon),
             age_min: if forgets { i64::MAX } else { age_min },
-            older: source1.clone(),
         }
     }
 
-    fn work(&mut self, source1: &Layer<R>, source2: &Layer<R>, fuel: &mut isize) {
-        while *fuel > 0 {
-            let heads = [self.head(source1, 0), self.head(source2, 1)];
-            let heads = heads.each_ref().map(|head| head.as_ref().map(|(chunk, place)| &chunk.records()[*place..]));
-            let limit = (*fuel as usize).min(CHUNK_RECORDS);
-            let taken = match heads {
-                [a, b] if let Some(horizon) = self.horizon => match self.sift(a, b, limit, &horizon) {
-                    Some(taken) => taken,
-                    None => return,
-                },
-                [Some(a), Some(b)] if R::FOLDS => self.fold_two(a, b, limit),
-                [Some(a), Some(b)] => self.merge_two(a, b, limit),
-                [Some(a), None] => [self.copy_one(a, limit), 0],
-                [None, Some(b)] => [0, self.copy_one(b, limit)],
-                [None, None] => return,
-            };
-            self.step(source1, 0, taken[0]);
-            self.step(source2, 1, taken[1]);
-            *fuel -= (taken[0] + taken[1]) as isize;
-            if let Some(full) = self.builder.take_full() {
-                self.give_back(source1, 0);
-                self.give_back(source2, 1);
-                source1.write(full);
-            }
+    /// Writes what comes next of the rests of two chunks, until one of them, a full chunk or some `limit` records end, and returns
+    /// how many were taken of each. A side that is `None` has come to its end; at the end of both there is nothing to return.
+    pub(super) fn weave(&mut self, a: Option<&[R]>, b: Option<&[R]>, limit: usize) -> Option<[usize; 2]> {
+        match (a, b) {
+            (None, None) => None,
+            _ if let Some(horizon) = self.horizon => Some(self.sift(a, b, limit, &horizon)),
+            (Some(a), Some(b)) if R::FOLDS => Some(self.fold_two(a, b, limit)),
+            (Some(a), Some(b)) => Some(self.merge_two(a, b, limit)),
+            (Some(a), None) => Some([self.copy_one(a, limit), 0]),
+            (None, Some(b)) => Some([0, self.copy_one(b, limit)]),
         }
     }
 
-    fn done(self) -> Option<Layer<R>> {
-        let last = self.builder.finish();
-        let last = last.iter().flat_map(|run| run.chunks().iter().cloned());
-        let chunks: Vec<_> = self.older.take_merged().into_iter().chain(last).collect();
-        Run::from_chunks(chunks, 0).map(|run| Layer::new(run, self.age_min, self.older.horizon()))
-    }
-}
-
-impl<R: Record> LayerMerger<R> {
-    /// A source's current chunk, and the place in it; `None` at its end.
-    fn head(&self, source: &Layer<R>, side: usize) -> Option<(Arc<Chunk<R>>, usize)> {
-        let (chunk, place) = self.next[side];
-        source.with_rest(|rest, _| rest.get(chunk).map(|chunk| (Arc::clone(chunk), place)))
+    /// Hands out the chunk that is full, where one is.
+    pub(super) fn take_full(&mut self) -> Option<Vec<Arc<Chunk<R>>>> {
+        self.builder.take_full()
     }
 
-    fn step(&mut self, source: &Layer<R>, side: usize, taken: usize) {
-        let (chunk, place) = &mut self.next[side];
-        *place += taken;
-        if source.with_rest(|rest, _| rest.get(*chunk).is_some_and(|chunk| *place == chunk.records().len())) {
-            (*chunk, *place) = (*chunk + 1, 0);
-        }
-    }
-
-    fn give_back(&mut self, source: &Layer<R>, side: usize) {
-        let (chunk, place) = &mut self.next[side];
-        source.give_back(std::mem::take(chunk), *place);
+    /// What was not handed out, and the age that no record written is below.
+    pub(super) fn finish(self) -> (Option<Run<R>>, i64) {
+        (self.builder.finish(), self.age_min)
     }
 
     /// Merges until one side or `limit` ends; for records that never fold, or until the room does. Hashes are uniform, so which
@@ -144,13 +87,10 @@ impl<R: Record> LayerMerger<R> {
         [from_a, from_b]
     }
 
-    /// The same for either kind of record, with those left out that are beyond the horizon; `None` at the end of both sides. It
-    /// looks at each record, and is called only where there may be such.
-    fn sift(&mut self, a: Option<&[R]>, b: Option<&[R]>, limit: usize, horizon: &Horizon) -> Option<[usize; 2]> {
-        let (one_ends, both_end) = (a.is_none() || b.is_none(), a.is_none() && b.is_none());
-        if both_end {
-            return None;
-        }
+    /// The same for either kind of record, with those left out that are beyond the horizon. It looks at each record, and is
+    /// called only where there may be such.
+    fn sift(&mut self, a: Option<&[R]>, b: Option<&[R]>, limit: usize, horizon: &Horizon) -> [usize; 2] {
+        let one_ends = a.is_none() || b.is_none();
         let (a, b) = (a.unwrap_or_default(), b.unwrap_or_default());
         let (room, len) = self.builder.writer().room();
         let (mut from_a, mut from_b, mut to) = (0, 0, *len);
@@ -175,7 +115,7 @@ impl<R: Record> LayerMerger<R> {
             }
         }
         *len = to;
-        Some([from_a, from_b])
+        [from_a, from_b]
     }
 
     fn copy_one(&mut self, source: &[R], limit: usize) -> usize {
