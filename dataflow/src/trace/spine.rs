@@ -2,22 +2,32 @@
 //!
 //! As in differential's spine, a run is merged with an older one that is not twice as long, so that there are as many as the state
 //! has binary digits, and every record is copied that often. What differs is the pace. There a merge must be done before a third
-//! run of its size comes, so all are hurried, and an epoch that sets off merges of every size does ten times the work of the one
-//! before. Here a third run waits its turn, and every merge takes as long as it may: each epoch does about the same.
+//! run of its size comes, so all are hurried, and an epoch that sets off merges of every size takes several times as long as the one
+//! before. Here a third run waits its turn, and merges take their time: each epoch does about the same.
 
 use super::merge::{Layer, Merge};
 use super::record::{Horizon, Record};
 use super::run::Run;
 
-/// Records read in each merge for every record inserted. With 1 a merge would end just when the next of its size begins; with 2
-/// there is room for epochs of uneven size, and half of the merges are on their way at any time.
-const PACE: usize = 2;
+/// How fast merges go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Records read in each merge for every record inserted. With 1 a merge would end just when the next of its size begins, and
+    /// all would be on their way at any time, each two runs to look into instead of one; with 4 it is a quarter of them.
+    pub(crate) per_record: usize,
+    /// At least so many records are read an insertion.
+    pub(crate) piece_min: usize,
+}
 
-/// At least so many are read an insertion, or merges would stand still in an arrangement that little goes into.
-const PIECE_MIN: usize = 1_024;
+impl Pace {
+    /// The least piece takes some tenths of a millisecond: what can be done at once is not put off, and in an arrangement that
+    /// little goes into merges do not stand still.
+    const USUAL: Pace = Pace { per_record: 4, piece_min: 32_768 };
+}
 
 /// A logarithmic number of runs, merged piece by piece with every insertion.
 pub(crate) struct Spine<R> {
+    pace: Pace,
     /// Oldest first.
     slots: Vec<Slot<R>>,
     /// No read tells epochs below it apart.
@@ -35,18 +45,23 @@ enum Slot<R> {
 
 impl<R: Record> Spine<R> {
     /// An arrangement of some runs.
-    pub(crate) fn new(mut runs: Vec<Run<R>>) -> Self {
+    pub(crate) fn new(runs: Vec<Run<R>>) -> Self {
+        Spine::paced(runs, Pace::USUAL)
+    }
+
+    /// The same, at a pace of its own.
+    pub(crate) fn paced(mut runs: Vec<Run<R>>, pace: Pace) -> Self {
         // In the order in which they would have grown here; how old their records are is not known: the next merge looks.
         runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         let slots = runs.into_iter().map(|run| Slot::Layer(Layer { run, age_min: i64::MIN })).collect();
-        Spine { slots, since: 0, horizon: Horizon::NONE, written: 0 }
+        Spine { pace, slots, since: 0, horizon: Horizon::NONE, written: 0 }
     }
 
     /// Adds what an epoch brought.
     pub(crate) fn insert(&mut self, run: Option<Run<R>>) {
         let Some(run) = run else { return };
         let age_min = run.iter().map(R::age).min().expect("a run is not empty");
-        let piece = (PACE * run.len()).max(PIECE_MIN);
+        let piece = (self.pace.per_record * run.len()).max(self.pace.piece_min);
         let before = std::mem::take(&mut self.slots);
         self.slots = before.into_iter().filter_map(|slot| slot.work(piece)).collect();
         self.slots.push(Slot::Layer(Layer { run, age_min }));

@@ -16,6 +16,7 @@ use super::chunk::{Chunk, filter_mask};
 use super::layout::{CHUNK_RECORDS, LayoutError};
 use super::merge::{Layer, Merge};
 use super::sort::{Sorter, fold_sorted, merge_sorted};
+use super::spine::Pace;
 use super::sweep::sweep;
 use super::{Horizon, Record, Run, Spine};
 
@@ -63,6 +64,10 @@ fn merge(pair: [&Run<OverlapRecord>; 2], since: u64, fuels: &[usize]) -> Option<
     let mut fuels = fuels.iter().cycle();
     while !merge.work(*fuels.next().expect("there is some fuel")) {}
     merge.finish().map(|merged| merged.run)
+}
+
+fn paces() -> impl Strategy<Value = Pace> {
+    (2_usize..9, 1_usize..100).prop_map(|(per_record, piece_min)| Pace { per_record, piece_min })
 }
 
 /// Bytes at an aligned address, as if they were a file's.
@@ -139,8 +144,10 @@ proptest! {
     }
 
     #[test]
-    fn a_spine_holds_the_sum_of_its_epochs(epochs in vec(updates(60), 1..30), behind in 0_u64..4) {
-        let mut spine = Spine::new(Vec::new());
+    fn a_spine_holds_the_sum_of_its_epochs(
+        epochs in vec(updates(60), 1..30), behind in 0_u64..4, pace in paces()
+    ) {
+        let mut spine = Spine::paced(Vec::new(), pace);
         let mut all = Vec::new();
         for (number, updates) in epochs.iter().enumerate() {
             let epoch = number as u64 + 1;
@@ -164,8 +171,8 @@ proptest! {
 
     /// However long the epochs are: as many runs as the state has binary digits, some of them merging, and no more.
     #[test]
-    fn a_spine_has_few_runs(lens in vec(prop_oneof![1_usize..40, 1_usize..3_000], 1..120)) {
-        let mut spine = Spine::new(Vec::new());
+    fn a_spine_has_few_runs(lens in vec(prop_oneof![1_usize..40, 1_usize..3_000], 1..120), pace in paces()) {
+        let mut spine = Spine::paced(Vec::new(), pace);
         let mut from = 0;
         for len in lens {
             let ads = from..from + len as u64;
