@@ -177,7 +177,8 @@ proptest! {
         for len in lens {
             let ads = from..from + len as u64;
             from = ads.end;
-            let updates: Vec<Update> = ads.map(|ad| (Fingerprint { hash: ad.wrapping_mul(1 << 40 | 0x9e37), low: 0 }, 0, 1, 1)).collect();
+            let spread = |ad: u64| Fingerprint { hash: ad.wrapping_mul(1 << 40 | 0x9e37), low: 0 };
+            let updates: Vec<Update> = ads.map(|ad| (spread(ad), 0, 1, 1)).collect();
             spine.insert(run(&updates));
             let runs = spine.runs();
             prop_assert_eq!(runs.iter().map(Run::len).sum::<usize>() as u64, from);
