@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use recount_proto::v1 as wire;
+use serde_json::json;
 use support::daemon::{Daemon, click, recount};
 use support::{NOON_MS, PATIENCE};
 use tokio::time::{sleep, timeout};
@@ -62,6 +63,24 @@ fn request(number: u64) -> wire::AppendRequest {
     wire::AppendRequest { request_id: number.to_string(), events }
 }
 
+/// The same clicks as lines of JSON.
+fn lines(number: u64) -> String {
+    let line = |event: wire::Event| match event.body.unwrap() {
+        wire::event::Body::Click(click) => {
+            let fields = json!({
+                "click_id": click.click_id,
+                "ad_id": click.ad_id,
+                "timestamp": click.timestamp_ms,
+                "user_id": click.user_id,
+                "user_agent": click.user_agent,
+            });
+            format!("{}\n", json!({ "click": fields }))
+        }
+        other => panic!("{other:?} is no click"),
+    };
+    request(number).events.into_iter().map(line).collect()
+}
+
 /// What every ad must have when so many requests are taken in, whatever was sent twice.
 fn expected(requests: u64) -> BTreeMap<String, i64> {
     let mut clicks = BTreeMap::new();
@@ -101,10 +120,17 @@ async fn fill_and_heal(disk: &Path) {
     assert!(details.retry_info().unwrap().retry_delay.is_some());
     assert!(next > 10, "{next} requests were taken before the disk was full");
 
-    // The other door says the same, and what could be read before can be read.
-    let json = format!("{{\"click\":{{\"click_id\":\"h\",\"ad_id\":\"h\",\"timestamp\":{NOON_MS}}}}}\n").repeat(10_000);
-    let answer = daemon.http.post("/v1/events", &[("content-type", "application/x-ndjson")], json).await;
-    assert_eq!(answer.refusal(), (503, "DISK_FULL".into()));
+    // The other door says the same, as soon as the disk is full again: a checkpoint that found no room has given back what it had
+    // written. What could be read before can be read.
+    let refused = loop {
+        assert!(next < REQUESTS_MAX, "the disk takes everything");
+        let answer = daemon.http.post("/v1/events", &[("content-type", "application/x-ndjson")], lines(next)).await;
+        if answer.status != 202 {
+            break answer;
+        }
+        next += 1;
+    };
+    assert_eq!(refused.refusal(), (503, "DISK_FULL".into()));
     assert!(daemon.http.get("/livez").await.status == 200 && daemon.http.get("/readyz").await.status == 200);
     assert!(daemon.status().await.received >= readable);
     let held: i64 = clicks(&mut daemon).await.values().sum();
