@@ -1,6 +1,7 @@
 //! A bounded piece of a run: records, their filter and their directory, in one block of bytes.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use crate::domain::fingerprint::Fingerprint;
@@ -106,19 +107,16 @@ impl<R: Record> Chunk<R> {
 
     /// The records of a key that has passed the filter of its slot, but for the first `skip` of the chunk.
     #[inline]
-    pub(crate) fn find_in_slot(&self, slot: usize, key: Fingerprint, skip: usize) -> &[R] {
+    fn find_in_slot(&self, slot: usize, key: Fingerprint, skip: usize) -> &[R] {
+        let records = &self.records()[self.slot_range(slot, skip)];
+        group_of(records, records.partition_point(|record| record.key() < key), key)
+    }
+
+    /// Where the records of a slot lie, but for the first `skip` of the chunk.
+    #[inline]
+    pub(crate) fn slot_range(&self, slot: usize, skip: usize) -> Range<usize> {
         let directory = self.directory();
-        let range = directory[slot] as usize..directory[slot + 1] as usize;
-        let records = &self.records()[range.start.max(skip)..range.end.max(skip)];
-        if records.len() <= 16 {
-            let start = records.iter().position(|record| record.key() == key).unwrap_or(records.len());
-            let len = records[start..].iter().take_while(|record| record.key() == key).count();
-            return &records[start..start + len];
-        }
-        // A key with very many records fills its slot.
-        let start = records.partition_point(|record| record.key() < key);
-        let len = records[start..].partition_point(|record| record.key() == key);
-        &records[start..start + len]
+        (directory[slot] as usize).max(skip)..(directory[slot + 1] as usize).max(skip)
     }
 
     /// The size of its bytes.
@@ -191,6 +189,19 @@ impl<R: Record> Chunk<R> {
         let header = Header::check::<R>(bytes.ok_or(short)?)?;
         Ok(Chunk::new(Bytes::Mapped { file, at, index: None }, header, Some(place)))
     }
+}
+
+/// The records of a key among sorted ones of which the first that is not before it is number `start`.
+#[inline]
+pub(crate) fn group_of<R: Record>(records: &[R], start: usize, key: Fingerprint) -> &[R] {
+    let rest = &records[start..];
+    // Mostly there is one, or a few.
+    let mut step = 1;
+    while step <= rest.len() && rest[step - 1].key() == key {
+        step *= 2;
+    }
+    let end = step / 2 + rest[step / 2..rest.len().min(step)].partition_point(|record| record.key() == key);
+    &rest[..end]
 }
 
 /// The bits that a key sets in its slot's word.
@@ -272,20 +283,22 @@ impl<R: Record> ChunkWriter<R> {
     }
 }
 
-/// Fills filter and directory of sorted records, in one pass forward.
+/// Fills filter and directory of sorted records. How many records a slot has can not be predicted, so nothing branches on it.
 fn index<R: Record>(records: &[R], scale: Scale, filter: &mut [u64], directory: &mut [u16]) {
     filter.fill(0);
-    let mut next_slot = 0;
+    directory.fill(0);
     for (number, record) in records.iter().enumerate() {
         let key = record.key();
         let slot = scale.slot(key.hash);
         if R::FILTERED {
             filter[slot] |= filter_mask(key);
         }
-        while next_slot <= slot {
-            directory[next_slot] = number as u16;
-            next_slot += 1;
-        }
+        // The last record of a slot has the last word.
+        directory[slot + 1] = number as u16 + 1;
     }
-    directory[next_slot..].fill(records.len() as u16);
+    // A slot without records ends where the one before it does.
+    directory.iter_mut().fold(0, |end, entry| {
+        *entry = end.max(*entry);
+        *entry
+    });
 }

@@ -1,19 +1,24 @@
 //! Looking up a whole sorted batch of keys in a run at once.
 //!
-//! Keys and records are in the same order, so the sweep goes forward through both. It asks the filters a block of keys ahead,
-//! and only what passes costs a look at records. Where there are no filters, every key costs one, fetched a block ahead as well.
+//! Keys and records are in the same order, so the sweep goes forward through both. In a large run nearly every key meets a word of
+//! a filter, a slot and records that no cache holds, each found by the one before. So keys go from one such load to the next in
+//! blocks: all loads of a block are begun before the first is waited for.
 
 use std::ops::Range;
 
 use crate::domain::fingerprint::Fingerprint;
 
-use super::chunk::{Chunk, filter_mask};
+use super::chunk::{Chunk, filter_mask, group_of};
 use super::prefetch::prefetch;
 use super::record::Record;
 use super::run::Run;
 
-/// Keys whose filter words are fetched together.
-const BLOCK_KEYS: usize = 32;
+/// Keys that are looked up together: more than there are loads that a core can wait for.
+const BLOCK_KEYS: usize = 64;
+/// How many chunks ahead of the one that keys are looked up in one is fetched.
+const AHEAD_CHUNKS: usize = 4;
+/// So many records are fetched together, and looked at one by one.
+const FEW_RECORDS: usize = 8;
 
 /// The distinct keys of a sorted batch, and where the records of each lie in it.
 #[derive(Default)]
@@ -62,59 +67,131 @@ pub(crate) fn look_up<'r, R: Record>(keys: &[Fingerprint], runs: &'r [Run<R>]) -
 /// Calls `found(index of the key, its records)` for every key that the run holds, in order; more than once for a key whose
 /// records span chunks. `keys` are sorted and distinct.
 pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
+    let mut block = Block { probes: Vec::with_capacity(BLOCK_KEYS), searches: Vec::with_capacity(BLOCK_KEYS) };
     let mut from = 0;
-    for (chunk, skip) in run.parts() {
+    for (number, (chunk, skip)) in run.parts().enumerate() {
+        run.chunks().get(number + AHEAD_CHUNKS).into_iter().for_each(|later| prefetch(&**later));
         let (low, high) = chunk.hashes();
         from += gallop(&keys[from..], |key| key.hash < low);
         if from == keys.len() {
-            return;
+            break;
         }
         let to = from + gallop(&keys[from..], |key| key.hash <= high);
-        sweep_chunk(chunk, skip, &keys[from..to], |index, records| found(from + index, records));
+        let (filter, directory) = (chunk.filter(), chunk.directory());
+        for (index, key) in (from..).zip(&keys[from..to]) {
+            let slot = chunk.slot(key.hash);
+            let word = filter.get(slot);
+            match word {
+                Some(word) => prefetch(word),
+                None => prefetch(&directory[slot]),
+            }
+            block.probes.push(Probe { word, chunk, slot: slot as u32, skip: skip as u32, index });
+            if block.probes.len() == BLOCK_KEYS {
+                block.settle(keys, &mut found);
+            }
+        }
         // The next chunk may begin with the hash that this one ends with.
         from = to - keys[from..to].iter().rev().take_while(|key| key.hash == high).count();
     }
+    block.settle(keys, &mut found);
 }
 
-fn sweep_chunk<'r, R: Record>(
+/// A key that is asked for in a slot of a chunk.
+#[derive(Clone, Copy)]
+struct Probe<'r, R> {
+    /// The slot's word of the filter; `None` where there is no filter.
+    word: Option<&'r u64>,
     chunk: &'r Chunk<R>,
-    skip: usize,
-    keys: &[Fingerprint],
-    mut found: impl FnMut(usize, &'r [R]),
-) {
-    let filter = chunk.filter();
-    let directory = chunk.directory();
-    let mut slots = [0_usize; BLOCK_KEYS];
-    for (block, keys) in keys.chunks(BLOCK_KEYS).enumerate() {
-        for (slot, key) in slots.iter_mut().zip(keys) {
-            *slot = chunk.slot(key.hash);
-            if R::FILTERED {
-                prefetch(&filter[*slot]);
-            } else {
-                prefetch(&directory[*slot]);
-            }
+    slot: u32,
+    /// Records at the front of the chunk that are not of the run.
+    skip: u32,
+    index: usize,
+}
+
+/// A key that may be among the records of a slot.
+struct Search<'r, R> {
+    index: usize,
+    records: &'r [R],
+    /// The first record that is not before the key is number `first` or one of the `left` after it.
+    first: usize,
+    left: usize,
+}
+
+impl<'r, R: Record> Search<'r, R> {
+    /// Begins to load what is looked at next: the record in the middle, or the few that are left.
+    #[inline(always)]
+    fn prefetch(&self) {
+        let left = &self.records[self.first..self.first + self.left];
+        match left.len() <= FEW_RECORDS {
+            true => left.iter().for_each(prefetch),
+            false => prefetch(&left[left.len() / 2]),
         }
-        let mut passed = [0_u8; BLOCK_KEYS];
-        let mut passed_len = 0;
-        for (index, key) in keys.iter().enumerate() {
-            let mask = filter_mask(*key);
-            passed[passed_len] = index as u8;
-            passed_len += (!R::FILTERED || filter[slots[index]] & mask == mask) as usize;
-        }
-        let passed = &passed[..passed_len];
+    }
+
+    /// Looks at the record in the middle, and says whether more than a few are left.
+    #[inline(always)]
+    fn halve(&mut self, key: Fingerprint) -> bool {
+        let half = self.left / 2;
+        let is_before = self.records[self.first + half].key() < key;
+        self.first += if is_before { half + 1 } else { 0 };
+        self.left = if is_before { self.left - half - 1 } else { half };
+        self.prefetch();
+        self.left > FEW_RECORDS
+    }
+
+    /// The records of the key.
+    #[inline(always)]
+    fn finish(&self, key: Fingerprint) -> &'r [R] {
+        let left = &self.records[self.first..self.first + self.left];
+        let before = left.iter().take_while(|record| record.key() < key).count();
+        group_of(self.records, self.first + before, key)
+    }
+}
+
+/// Keys that go through the stages together.
+struct Block<'r, R> {
+    probes: Vec<Probe<'r, R>>,
+    searches: Vec<Search<'r, R>>,
+}
+
+impl<'r, R: Record> Block<'r, R> {
+    /// Says what was found of the keys, and empties the block.
+    fn settle(&mut self, keys: &[Fingerprint], found: &mut impl FnMut(usize, &'r [R])) {
         if R::FILTERED {
-            passed.iter().for_each(|index| prefetch(&directory[slots[*index as usize]]));
-        } else {
-            let records = chunk.records();
-            let first = |index: &u8| directory[slots[*index as usize]] as usize;
-            passed.iter().filter_map(|index| records.get(first(index))).for_each(prefetch);
+            self.filter(keys);
         }
-        for index in passed {
-            let index = *index as usize;
-            let records = chunk.find_in_slot(slots[index], keys[index], skip);
+        let open = |Probe { chunk, slot, skip, index, .. }: Probe<'r, R>| {
+            let records = &chunk.records()[chunk.slot_range(slot as usize, skip as usize)];
+            let search = Search { index, records, first: 0, left: records.len() };
+            search.prefetch();
+            search
+        };
+        self.searches.extend(self.probes.drain(..).map(open));
+        let mut any_left = true;
+        while any_left {
+            let long = self.searches.iter_mut().filter(|search| search.left > FEW_RECORDS);
+            any_left = long.fold(false, |any, search| search.halve(keys[search.index]) || any);
+        }
+        for search in self.searches.drain(..) {
+            let records = search.finish(keys[search.index]);
             if !records.is_empty() {
-                found(block * BLOCK_KEYS + index, records);
+                found(search.index, records);
             }
+        }
+    }
+
+    /// Leaves out what the filters know not to be there.
+    fn filter(&mut self, keys: &[Fingerprint]) {
+        let mut passed = 0;
+        for number in 0..self.probes.len() {
+            let probe = self.probes[number];
+            let mask = filter_mask(keys[probe.index]);
+            self.probes[passed] = probe;
+            passed += usize::from(probe.word.is_none_or(|word| word & mask == mask));
+        }
+        self.probes.truncate(passed);
+        for probe in &self.probes {
+            prefetch(&probe.chunk.directory()[probe.slot as usize]);
         }
     }
 }
