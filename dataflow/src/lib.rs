@@ -13,6 +13,7 @@ pub mod engine;
 mod graph;
 pub mod intake;
 mod operators;
+mod prefetch;
 pub mod read;
 pub mod store;
 mod trace;

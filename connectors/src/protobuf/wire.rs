@@ -43,8 +43,20 @@ pub(crate) enum Wire<'a> {
 }
 
 /// Reads a varint from the front of `bytes`.
-#[inline]
+#[inline(always)]
 pub(crate) fn take_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
+    match bytes {
+        // Tags, and the lengths of nearly all strings.
+        [byte @ ..0x80, rest @ ..] => {
+            let value = u64::from(*byte);
+            *bytes = rest;
+            Ok(value)
+        }
+        _ => take_long_varint(bytes),
+    }
+}
+
+fn take_long_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
     let mut value = 0;
     for (at, &byte) in bytes.iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * at);
@@ -61,13 +73,13 @@ pub(crate) fn take_varint(bytes: &mut &[u8]) -> Result<u64, WireError> {
 }
 
 /// Reads a field from the front of `bytes`: its number and its value.
-#[inline]
+#[inline(always)]
 pub(crate) fn take_field<'a>(bytes: &mut &'a [u8]) -> Result<(u32, Wire<'a>), WireError> {
     let (number, wire_type) = take_tag(bytes)?;
     Ok((number, take_value(bytes, number, wire_type, 0)?))
 }
 
-#[inline]
+#[inline(always)]
 fn take_tag(bytes: &mut &[u8]) -> Result<(u32, u8), WireError> {
     let tag = u32::try_from(take_varint(bytes)?).map_err(|_| WireError::Tag)?;
     match tag >> 3 {
@@ -76,7 +88,7 @@ fn take_tag(bytes: &mut &[u8]) -> Result<(u32, u8), WireError> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn take_value<'a>(bytes: &mut &'a [u8], number: u32, wire_type: u8, depth: usize) -> Result<Wire<'a>, WireError> {
     match wire_type {
         0 => Ok(Wire::Varint(take_varint(bytes)?)),
@@ -94,7 +106,7 @@ fn take_value<'a>(bytes: &mut &'a [u8], number: u32, wire_type: u8, depth: usize
     }
 }
 
-#[inline]
+#[inline(always)]
 fn take_bytes<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], WireError> {
     let length = usize::try_from(length).map_err(|_| WireError::Ends)?;
     let (taken, rest) = bytes.split_at_checked(length).ok_or(WireError::Ends)?;
@@ -102,6 +114,7 @@ fn take_bytes<'a>(bytes: &mut &'a [u8], length: u64) -> Result<&'a [u8], WireErr
     Ok(taken)
 }
 
+#[cold]
 fn skip_group(bytes: &mut &[u8], group: u32, depth: usize) -> Result<(), WireError> {
     if depth == DEPTH_MAX {
         return Err(WireError::Deep);

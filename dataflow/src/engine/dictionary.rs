@@ -104,8 +104,16 @@ impl Dictionary {
     ///
     /// # Panics
     /// Where two names have one fingerprint: their counts could not be told apart.
-    pub(crate) fn extend(&self, names: impl IntoIterator<Item = AdName>) {
-        self.restore(names.into_iter().map(|AdName { ad, day, name }| Named::new(ad, day, name.into())));
+    pub(crate) fn extend(&self, mut names: Vec<AdName>) {
+        // A shard is locked once, and one look-up does not wait for another.
+        names.sort_unstable_by_key(|named| shard_of(named.ad));
+        for of_shard in names.chunk_by(|a, b| shard_of(a.ad) == shard_of(b.ad)) {
+            let mut shard = self.write(of_shard[0].ad);
+            let added = of_shard.iter().map(|named| add(&mut shard, named.ad, named.day, &*named.name));
+            let added = added.collect();
+            drop(shard);
+            self.tell(added);
+        }
     }
 
     /// Takes in names as they were.
@@ -113,25 +121,15 @@ impl Dictionary {
     /// # Panics
     /// As [`extend`](Dictionary::extend).
     pub(crate) fn restore(&self, names: impl IntoIterator<Item = Named>) {
-        for named in names {
-            let ad = named.ad();
-            let mut shard = self.write(ad);
-            let is_it = |known: &Named| known.ad() == ad;
-            let news = match shard.entry(ad.hash, is_it, |known| known.hash) {
-                Entry::Vacant(place) => Some(place.insert(named).get().clone()),
-                Entry::Occupied(known) => {
-                    let known = known.into_mut();
-                    let (is_same, is_later) = (known.name == named.name, known.day < named.day);
-                    known.day = known.day.max(named.day);
-                    let news = is_later.then(|| known.clone());
-                    drop(shard);
-                    assert!(is_same, "two ads have the fingerprint {ad:?}; one is {:?}", named.name);
-                    news
-                }
-            };
-            if let (Some(news), Some(new)) = (news, &mut *self.lock_new()) {
-                new.push(news);
-            }
+        let add = |named: Named| add(&mut self.write(named.ad()), named.ad(), named.day, named.name);
+        self.tell(names.into_iter().map(add).collect());
+    }
+
+    /// Keeps what is news for [`take_new`](Dictionary::take_new).
+    fn tell(&self, added: Result<Vec<Option<Named>>, TwoNames>) {
+        let added = added.unwrap_or_else(|two| panic!("{two}"));
+        if let Some(new) = &mut *self.lock_new() {
+            new.extend(added.into_iter().flatten());
         }
     }
 
@@ -207,6 +205,33 @@ impl Dictionary {
     }
 }
 
+/// Two names with one fingerprint.
+#[derive(Debug, thiserror::Error)]
+#[error("two ads have the fingerprint {ad:?}; one is {name:?}")]
+struct TwoNames {
+    ad: Fingerprint,
+    name: Arc<str>,
+}
+
+/// Adds a name to its shard, and returns it where that is news: a new ad, or one that is still alive on a later day.
+fn add(
+    shard: &mut HashTable<Named>,
+    ad: Fingerprint,
+    day: u32,
+    name: impl AsRef<str> + Into<Arc<str>>,
+) -> Result<Option<Named>, TwoNames> {
+    match shard.entry(ad.hash, |known| known.ad() == ad, |known| known.hash) {
+        Entry::Vacant(place) => Ok(Some(place.insert(Named::new(ad, day, name.into())).get().clone())),
+        Entry::Occupied(known) if *known.get().name != *name.as_ref() => Err(TwoNames { ad, name: name.into() }),
+        Entry::Occupied(known) => {
+            let known = known.into_mut();
+            let is_later = known.day < day;
+            known.day = known.day.max(day);
+            Ok(is_later.then(|| known.clone()))
+        }
+    }
+}
+
 fn shard_of(ad: Fingerprint) -> usize {
     ad.low as usize % SHARDS
 }
@@ -245,9 +270,9 @@ mod tests {
     fn what_is_named_again_stays() {
         let dictionary = Dictionary::new();
         dictionary.keep_new();
-        dictionary.extend((0..1_000).map(|number| named(number, 10)));
-        dictionary.extend((0..10).map(|number| named(number, 12)));
-        dictionary.extend((0..10).map(|number| named(number, 11)));
+        dictionary.extend((0..1_000).map(|number| named(number, 10)).collect());
+        dictionary.extend((0..10).map(|number| named(number, 12)).collect());
+        dictionary.extend((0..10).map(|number| named(number, 11)).collect());
         assert_eq!(dictionary.take_new().len(), 1_010, "what is no news is not told");
         dictionary.forget(&from_day(10));
         assert_eq!(len(&dictionary), 1_000);
@@ -261,7 +286,7 @@ mod tests {
     #[test]
     fn what_a_reader_holds_stays_as_long_as_it_reads() {
         let dictionary = Dictionary::new();
-        dictionary.extend([named(1, 10), named(2, 20), named(3, 30)]);
+        dictionary.extend(vec![named(1, 10), named(2, 20), named(3, 30)]);
         let early = dictionary.hold();
         dictionary.forget(&from_day(15));
         assert_eq!(len(&dictionary), 3);
@@ -281,6 +306,6 @@ mod tests {
     #[should_panic(expected = "two ads have the fingerprint")]
     fn two_names_of_one_fingerprint_are_a_bug() {
         let dictionary = Dictionary::new();
-        dictionary.extend([named(1, 10), AdName { ad: ad(1), day: 10, name: "other".into() }]);
+        dictionary.extend(vec![named(1, 10), AdName { ad: ad(1), day: 10, name: "other".into() }]);
     }
 }

@@ -10,7 +10,6 @@ pub(crate) mod builder;
 pub(crate) mod chunk;
 pub(crate) mod layout;
 pub(crate) mod merge;
-pub(crate) mod prefetch;
 pub(crate) mod record;
 pub(crate) mod run;
 pub(crate) mod scale;

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::prefetch::prefetch;
+use crate::prefetch::prefetch;
+
 use super::record::Record;
 use super::scale::Scale;
 

@@ -7,9 +7,9 @@
 use std::ops::Range;
 
 use crate::domain::fingerprint::Fingerprint;
+use crate::prefetch::prefetch;
 
 use super::chunk::{Chunk, filter_mask, group_of};
-use super::prefetch::prefetch;
 use super::record::Record;
 use super::run::Run;
 

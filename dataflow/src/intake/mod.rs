@@ -4,15 +4,17 @@
 //! its ids and packs a [`Fact`], or sets the record aside as broken. This work needs no engine, so sources do it on threads of
 //! their own. The finished [`Batch`] holds records in the order of their stream.
 
-use std::hint::black_box;
+mod names;
+
 use std::sync::Arc;
 
-use crate::domain::event::{Click, Event};
+use crate::domain::event::Event;
 use crate::domain::fact::{Fact, Position};
 use crate::domain::fingerprint::{Fingerprint, HashKey};
 use crate::domain::rules::Rules;
 use crate::domain::validate::{RECORD_BYTES_KEPT, RECORD_BYTES_MAX, Reason, Violation, validate};
-use crate::domain::window::Granularity;
+
+use names::Names;
 
 /// The bytes that a batch's records were decoded from, so that a record that is set aside is kept as it came.
 pub trait RawRecords: Send + Sync {
@@ -94,81 +96,21 @@ pub struct AdName {
 pub struct Intake {
     key: HashKey,
     rules: Rules,
-    /// The latest day of any click so far.
-    day: u32,
-    known_ads: KnownAds,
+    names: Names,
 }
 
 impl Intake {
     /// An intake for the store with this key and these rules.
     pub fn new(key: HashKey, rules: Rules) -> Self {
-        Intake { key, rules, day: 0, known_ads: KnownAds::default() }
+        Intake { key, rules, names: Names::default() }
     }
 
     /// Starts a batch of records of one stream. `capacity` is the number of records expected.
     pub fn batch(&mut self, stream: u16, capacity: usize, raw: Arc<dyn RawRecords>) -> BatchBuilder<'_> {
+        self.names.begin();
         let facts = Vec::with_capacity(capacity);
         let batch = Batch { stream, facts, broken: Vec::new(), ads: Vec::new(), unknown_fields: Vec::new(), raw };
         BatchBuilder { intake: self, batch }
-    }
-}
-
-/// A set of ads that can be asked to have a place of its memory at hand, before it is looked at.
-#[derive(Default)]
-struct KnownAds {
-    /// Open addressing by the high bits of the hash: none, or a power of two of them, at most half of them taken. An ad whose
-    /// fingerprint is all zeros would never be known, and is named with each of its clicks.
-    slots: Vec<Fingerprint>,
-    len: usize,
-}
-
-impl KnownAds {
-    const SLOTS_MIN: usize = 1_024;
-
-    #[inline]
-    fn slot(&self, ad: Fingerprint) -> usize {
-        (ad.hash >> (u64::BITS - self.slots.len().trailing_zeros())) as usize
-    }
-
-    /// Starts to load what [`insert`](KnownAds::insert) will look at: nothing waits for a value that nobody looks at yet.
-    #[inline]
-    fn expect(&self, ad: Fingerprint) {
-        if !self.slots.is_empty() {
-            black_box(self.slots[self.slot(ad)].hash);
-        }
-    }
-
-    /// Adds an ad, and says whether it was new.
-    #[inline]
-    fn insert(&mut self, ad: Fingerprint) -> bool {
-        if 2 * self.len >= self.slots.len() {
-            self.grow();
-        }
-        let mut slot = self.slot(ad);
-        while self.slots[slot] != Fingerprint::default() {
-            if self.slots[slot] == ad {
-                return false;
-            }
-            slot = (slot + 1) % self.slots.len();
-        }
-        self.slots[slot] = ad;
-        self.len += usize::from(ad != Fingerprint::default());
-        true
-    }
-
-    /// Forgets all of them, and keeps the room.
-    fn clear(&mut self) {
-        self.slots.fill(Fingerprint::default());
-        self.len = 0;
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let slots = vec![Fingerprint::default(); (2 * self.slots.len()).max(KnownAds::SLOTS_MIN)];
-        let old = std::mem::replace(self, KnownAds { slots, len: 0 });
-        old.slots.into_iter().filter(|ad| *ad != Fingerprint::default()).for_each(|ad| {
-            self.insert(ad);
-        });
     }
 }
 
@@ -189,11 +131,8 @@ impl BatchBuilder<'_> {
         let fact = match event {
             Event::Click(click) => {
                 let ad = self.intake.key.ad(&click.ad_id);
-                // The other fingerprints take about as long as the memory takes to say whether the ad is known.
-                self.intake.known_ads.expect(ad);
-                let fact = Fact::copy_of(click, ad, position, &self.intake.key, &self.intake.rules);
-                self.name_ad(ad, click);
-                fact
+                self.intake.names.see(ad, click);
+                Fact::copy_of(click, ad, position, &self.intake.key, &self.intake.rules)
             }
             Event::Verdict(verdict) => Fact::verdict(verdict, position, &self.intake.key),
         };
@@ -219,42 +158,11 @@ impl BatchBuilder<'_> {
 
     /// The batch.
     pub fn finish(self) -> Batch {
-        self.batch
-    }
-
-    fn name_ad(&mut self, ad: Fingerprint, click: &Click<'_>) {
-        let day = Granularity::Day.window_of(click.event_ms);
-        if self.intake.day < day {
-            self.intake.day = day;
-            self.intake.known_ads.clear();
-        }
-        if self.intake.known_ads.insert(ad) {
-            self.batch.ads.push(AdName { ad, day: self.intake.day, name: click.ad_id.as_ref().into() });
-        }
+        Batch { ads: self.intake.names.finish(), ..self.batch }
     }
 }
 
 /// The violation of a record that can not be read.
 pub fn unreadable(detail: impl Into<String>) -> Violation {
     Violation::new(Reason::Unreadable, detail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ad_is_new_once() {
-        let mut known = KnownAds::default();
-        let ads: Vec<Fingerprint> = (0..5_000_u64)
-            .map(|number| Fingerprint { hash: number.wrapping_mul(0x9e37_79b9_7f4a_7c15) << 1, low: number as u32 + 1 })
-            .chain((1..=50).map(|low| Fingerprint { hash: u64::MAX, low }))
-            .collect();
-        for turn in 0..2 {
-            for ad in &ads {
-                known.expect(*ad);
-                assert_eq!(known.insert(*ad), turn == 0, "{ad:?}");
-            }
-        }
-    }
 }
