@@ -8,7 +8,7 @@ use crate::trace::Record as _;
 
 use super::context::{Bound, Windows};
 use super::records::{CorrectionRecord, RowUpdate, UniqueUpdate, WindowCode};
-use super::view::{OfAd, View};
+use super::view::{OfAd, View, WindowsOfAd};
 
 /// The corrections of an epoch. `rows` and `overlaps` are its changes, sorted and folded; `before` is the state before it.
 pub(crate) fn corrections(
@@ -24,13 +24,17 @@ pub(crate) fn corrections(
     // The first base window is the earliest to close, and it closes before any that holds it.
     let has_closed = |of_ad: &&[RowUpdate]| is_closed(base, of_ad[0].window, watermark_ms);
     let ads: Vec<&[RowUpdate]> = rows.chunk_by(|a, b| a.key() == b.key()).filter(has_closed).collect();
-    let keys: Vec<Fingerprint> = ads.iter().map(|of_ad| of_ad[0].key()).collect();
-    let mut known = before.of_ads(&keys);
+    let windows_of = |of_ad: &&[RowUpdate]| {
+        let (first, last) = (&of_ad[0], &of_ad[of_ad.len() - 1]);
+        WindowsOfAd { ad: first.key(), first: first.window, last: last.window }
+    };
+    let mut known = before.of_ads(&ads.iter().map(windows_of).collect::<Vec<_>>());
     let mut overlaps = overlaps;
-    for ((number, ad), of_ad) in (0..).zip(&keys).zip(ads) {
-        overlaps = &overlaps[overlaps.partition_point(|overlap| overlap.key() < *ad)..];
+    for (number, of_ad) in (0..).zip(ads) {
+        let ad = of_ad[0].key();
+        overlaps = &overlaps[overlaps.partition_point(|overlap| overlap.key() < ad)..];
         let changes = Changes { rows: of_ad, overlaps, watermark_ms, windows: before.windows };
-        changes.correct(epoch, bound, *ad, known.of_ad(number), &mut corrections);
+        changes.correct(epoch, bound, ad, known.of_ad(number), &mut corrections);
     }
     corrections
 }

@@ -8,7 +8,8 @@ use std::ops::Range;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::domain::window::Granularity;
-use crate::trace::{Record, Run, sweep};
+use crate::trace::sweep::{self, Part, Wanted};
+use crate::trace::{Record, Run};
 
 use super::context::Windows;
 use super::records::{CorrectionRecord, CountRecord, OverlapRecord, WindowCode};
@@ -45,9 +46,27 @@ impl View {
         }
     }
 
-    /// What is known of some ads, sorted and distinct: one pass over an arrangement, whatever is asked of each ad then.
-    pub(crate) fn of_ads(&self, ads: &[Fingerprint]) -> OfAds<'_> {
-        self.find(ads, &self.base, &self.overlaps, &self.days)
+    /// What is known of some ads, sorted and distinct, as far as [`WindowsOfAd`] go: one pass over an arrangement, whatever is asked
+    /// of each ad then.
+    pub(crate) fn of_ads(&self, ads: &[WindowsOfAd]) -> OfAds<'_> {
+        // Sums of larger sizes are made of all base windows inside; those of days are kept.
+        let summed = self.windows.larger.iter().filter(|larger| !self.windows.days || **larger != Granularity::Day);
+        let per = self.windows.base.per(*summed.last().unwrap_or(&self.windows.base));
+        let per_day = self.windows.base.per(Granularity::Day);
+        let base = |ad: &WindowsOfAd| Part {
+            key: ad.ad,
+            first: ad.first - ad.first % per,
+            last: ad.last - ad.last % per + per - 1,
+        };
+        let days = |ad: &WindowsOfAd| Part { key: ad.ad, first: ad.first / per_day, last: ad.last / per_day };
+        let keys: Vec<Fingerprint> = ads.iter().map(|ad| ad.ad).collect();
+        OfAds {
+            base: Found::new(&ads.iter().map(base).collect::<Vec<_>>(), &self.base),
+            overlaps: Found::new(&keys, &self.overlaps),
+            days: Found::new(&ads.iter().map(days).collect::<Vec<_>>(), &self.days),
+            corrections: Found::new(&keys, &self.corrections),
+            of_ad: self.nothing(),
+        }
     }
 
     /// The same, as far as rows of one granularity need it.
@@ -71,15 +90,25 @@ impl View {
             overlaps: Found::new(ads, overlaps),
             days: Found::new(ads, days),
             corrections: Found::new(ads, &self.corrections),
-            of_ad: OfAd {
-                windows: self.windows,
-                base: Vec::new(),
-                overlaps: Vec::new(),
-                days: Vec::new(),
-                corrections: Vec::new(),
-            },
+            of_ad: self.nothing(),
         }
     }
+
+    fn nothing(&self) -> OfAd<'_> {
+        let windows = self.windows;
+        OfAd { windows, base: Vec::new(), overlaps: Vec::new(), days: Vec::new(), corrections: Vec::new() }
+    }
+}
+
+/// Some base windows of an ad, whose rows of every size are asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WindowsOfAd {
+    /// The ad.
+    pub(crate) ad: Fingerprint,
+    /// The first window.
+    pub(crate) first: u32,
+    /// The last one.
+    pub(crate) last: u32,
 }
 
 /// What is known of some ads, an ad after the other.
@@ -109,7 +138,7 @@ struct Found<'a, R> {
 }
 
 impl<'a, R: Record> Found<'a, R> {
-    fn new(ads: &[Fingerprint], runs: &'a [Run<R>]) -> Self {
+    fn new(ads: &[impl Wanted], runs: &'a [Run<R>]) -> Self {
         Found { slices: sweep::look_up(ads, runs), next: 0 }
     }
 

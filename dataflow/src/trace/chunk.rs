@@ -109,7 +109,8 @@ impl<R: Record> Chunk<R> {
     #[inline]
     fn find_in_slot(&self, slot: usize, key: Fingerprint, skip: usize) -> &[R] {
         let records = &self.records()[self.slot_range(slot, skip)];
-        group_of(records, records.partition_point(|record| record.key() < key), key)
+        let before = records.partition_point(|record| record.key() < key);
+        leading(&records[before..], |record| record.key() == key)
     }
 
     /// Where the records of a slot lie, but for the first `skip` of the chunk.
@@ -191,17 +192,16 @@ impl<R: Record> Chunk<R> {
     }
 }
 
-/// The records of a key among sorted ones of which the first that is not before it is number `start`.
+/// The records at the front for which a condition holds that holds for a prefix, found in the logarithm of their number: mostly
+/// there is one, or a few.
 #[inline]
-pub(crate) fn group_of<R: Record>(records: &[R], start: usize, key: Fingerprint) -> &[R] {
-    let rest = &records[start..];
-    // Mostly there is one, or a few.
+pub(crate) fn leading<R>(records: &[R], holds: impl Fn(&R) -> bool) -> &[R] {
     let mut step = 1;
-    while step <= rest.len() && rest[step - 1].key() == key {
+    while step <= records.len() && holds(&records[step - 1]) {
         step *= 2;
     }
-    let end = step / 2 + rest[step / 2..rest.len().min(step)].partition_point(|record| record.key() == key);
-    &rest[..end]
+    let (from, to) = (step / 2, records.len().min(step));
+    &records[..from + records[from..to].partition_point(holds)]
 }
 
 /// The bits that a key sets in its slot's word.

@@ -4,13 +4,13 @@
 //! a filter, a slot and records that no cache holds, each found by the one before. So keys go from one such load to the next in
 //! blocks: all loads of a block are begun before the first is waited for.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use crate::domain::fingerprint::Fingerprint;
 use crate::prefetch::prefetch;
 
-use super::chunk::{Chunk, filter_mask, group_of};
-use super::record::Record;
+use super::chunk::{Chunk, filter_mask, leading};
+use super::record::{Record, rank};
 use super::run::Run;
 
 /// Keys that are looked up together: more than there are loads that a core can wait for.
@@ -19,6 +19,51 @@ const BLOCK_KEYS: usize = 64;
 const AHEAD_CHUNKS: usize = 4;
 /// So many records are fetched together, and looked at one by one.
 const FEW_RECORDS: usize = 8;
+
+/// What is looked for in a run: the records of a key, or some of them.
+pub(crate) trait Wanted: Copy {
+    /// The key.
+    fn key(&self) -> Fingerprint;
+
+    /// The records' [`rank`](Record::rank)s, the first and the last.
+    fn ranks(&self) -> RangeInclusive<u128>;
+}
+
+/// All records of a key.
+impl Wanted for Fingerprint {
+    #[inline(always)]
+    fn key(&self) -> Fingerprint {
+        *self
+    }
+
+    #[inline(always)]
+    fn ranks(&self) -> RangeInclusive<u128> {
+        rank(*self, 0)..=rank(*self, u32::MAX)
+    }
+}
+
+/// The records of a key whose ranks end in a range: those of some windows of an ad.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    /// The key.
+    pub(crate) key: Fingerprint,
+    /// The first end of a rank.
+    pub(crate) first: u32,
+    /// The last one.
+    pub(crate) last: u32,
+}
+
+impl Wanted for Part {
+    #[inline(always)]
+    fn key(&self) -> Fingerprint {
+        self.key
+    }
+
+    #[inline(always)]
+    fn ranks(&self) -> RangeInclusive<u128> {
+        rank(self.key, self.first)..=rank(self.key, self.last)
+    }
+}
 
 /// The distinct keys of a sorted batch, and where the records of each lie in it.
 #[derive(Default)]
@@ -54,32 +99,32 @@ impl Groups {
     }
 }
 
-/// What some runs hold of sorted and distinct keys: the number of the key and a slice of its records, by number.
-pub(crate) fn look_up<'r, R: Record>(keys: &[Fingerprint], runs: &'r [Run<R>]) -> Vec<(u32, &'r [R])> {
+/// What some runs hold of what is wanted, by sorted and distinct keys: its number and a slice of its records, by number.
+pub(crate) fn look_up<'r, R: Record>(wanted: &[impl Wanted], runs: &'r [Run<R>]) -> Vec<(u32, &'r [R])> {
     let mut known = Vec::new();
     for run in runs {
-        sweep(run, keys, |number, records| known.push((number as u32, records)));
+        sweep(run, wanted, |number, records| known.push((number as u32, records)));
     }
     known.sort_by_key(|(number, _)| *number);
     known
 }
 
-/// Calls `found(index of the key, its records)` for every key that the run holds, in order; more than once for a key whose
-/// records span chunks. `keys` are sorted and distinct.
-pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut found: impl FnMut(usize, &'r [R])) {
+/// Calls `found(number of what is wanted, its records)` for everything that the run holds, in order; more than once for a key whose
+/// records span chunks. What is `wanted` is sorted by distinct keys.
+pub(crate) fn sweep<'r, R: Record, W: Wanted>(run: &'r Run<R>, wanted: &[W], mut found: impl FnMut(usize, &'r [R])) {
     let mut block = Block { probes: Vec::with_capacity(BLOCK_KEYS), searches: Vec::with_capacity(BLOCK_KEYS) };
     let mut from = 0;
     for (number, (chunk, skip)) in run.parts().enumerate() {
         run.chunks().get(number + AHEAD_CHUNKS).into_iter().for_each(|later| prefetch(&**later));
         let (low, high) = chunk.hashes();
-        from += gallop(&keys[from..], |key| key.hash < low);
-        if from == keys.len() {
+        from += gallop(&wanted[from..], |wanted| wanted.key().hash < low);
+        if from == wanted.len() {
             break;
         }
-        let to = from + gallop(&keys[from..], |key| key.hash <= high);
+        let to = from + gallop(&wanted[from..], |wanted| wanted.key().hash <= high);
         let (filter, directory) = (chunk.filter(), chunk.directory());
-        for (index, key) in (from..).zip(&keys[from..to]) {
-            let slot = chunk.slot(key.hash);
+        for (index, here) in (from..).zip(&wanted[from..to]) {
+            let slot = chunk.slot(here.key().hash);
             let word = filter.get(slot);
             match word {
                 Some(word) => prefetch(word),
@@ -87,13 +132,13 @@ pub(crate) fn sweep<'r, R: Record>(run: &'r Run<R>, keys: &[Fingerprint], mut fo
             }
             block.probes.push(Probe { word, chunk, slot: slot as u32, skip: skip as u32, index });
             if block.probes.len() == BLOCK_KEYS {
-                block.settle(keys, &mut found);
+                block.settle(wanted, &mut found);
             }
         }
         // The next chunk may begin with the hash that this one ends with.
-        from = to - keys[from..to].iter().rev().take_while(|key| key.hash == high).count();
+        from = to - wanted[from..to].iter().rev().take_while(|wanted| wanted.key().hash == high).count();
     }
-    block.settle(keys, &mut found);
+    block.settle(wanted, &mut found);
 }
 
 /// A key that is asked for in a slot of a chunk.
@@ -108,11 +153,11 @@ struct Probe<'r, R> {
     index: usize,
 }
 
-/// A key that may be among the records of a slot.
+/// Records that may be among those of a slot.
 struct Search<'r, R> {
     index: usize,
     records: &'r [R],
-    /// The first record that is not before the key is number `first` or one of the `left` after it.
+    /// The first record that is not before them is number `first` or one of the `left` after it.
     first: usize,
     left: usize,
 }
@@ -130,21 +175,22 @@ impl<'r, R: Record> Search<'r, R> {
 
     /// Looks at the record in the middle, and says whether more than a few are left.
     #[inline(always)]
-    fn halve(&mut self, key: Fingerprint) -> bool {
+    fn halve(&mut self, wanted: impl Wanted) -> bool {
         let half = self.left / 2;
-        let is_before = self.records[self.first + half].key() < key;
+        let is_before = self.records[self.first + half].rank() < *wanted.ranks().start();
         self.first += if is_before { half + 1 } else { 0 };
         self.left = if is_before { self.left - half - 1 } else { half };
         self.prefetch();
         self.left > FEW_RECORDS
     }
 
-    /// The records of the key.
+    /// The records.
     #[inline(always)]
-    fn finish(&self, key: Fingerprint) -> &'r [R] {
+    fn finish(&self, wanted: impl Wanted) -> &'r [R] {
+        let (first_rank, last_rank) = wanted.ranks().into_inner();
         let left = &self.records[self.first..self.first + self.left];
-        let before = left.iter().take_while(|record| record.key() < key).count();
-        group_of(self.records, self.first + before, key)
+        let before = left.iter().take_while(|record| record.rank() < first_rank).count();
+        leading(&self.records[self.first + before..], |record| record.rank() <= last_rank)
     }
 }
 
@@ -155,10 +201,10 @@ struct Block<'r, R> {
 }
 
 impl<'r, R: Record> Block<'r, R> {
-    /// Says what was found of the keys, and empties the block.
-    fn settle(&mut self, keys: &[Fingerprint], found: &mut impl FnMut(usize, &'r [R])) {
+    /// Says what was found, and empties the block.
+    fn settle<W: Wanted>(&mut self, wanted: &[W], found: &mut impl FnMut(usize, &'r [R])) {
         if R::FILTERED {
-            self.filter(keys);
+            self.filter(wanted);
         }
         let open = |Probe { chunk, slot, skip, index, .. }: Probe<'r, R>| {
             let records = &chunk.records()[chunk.slot_range(slot as usize, skip as usize)];
@@ -170,10 +216,10 @@ impl<'r, R: Record> Block<'r, R> {
         let mut any_left = true;
         while any_left {
             let long = self.searches.iter_mut().filter(|search| search.left > FEW_RECORDS);
-            any_left = long.fold(false, |any, search| search.halve(keys[search.index]) || any);
+            any_left = long.fold(false, |any, search| search.halve(wanted[search.index]) || any);
         }
         for search in self.searches.drain(..) {
-            let records = search.finish(keys[search.index]);
+            let records = search.finish(wanted[search.index]);
             if !records.is_empty() {
                 found(search.index, records);
             }
@@ -181,11 +227,11 @@ impl<'r, R: Record> Block<'r, R> {
     }
 
     /// Leaves out what the filters know not to be there.
-    fn filter(&mut self, keys: &[Fingerprint]) {
+    fn filter<W: Wanted>(&mut self, wanted: &[W]) {
         let mut passed = 0;
         for number in 0..self.probes.len() {
             let probe = self.probes[number];
-            let mask = filter_mask(keys[probe.index]);
+            let mask = filter_mask(wanted[probe.index].key());
             self.probes[passed] = probe;
             passed += usize::from(probe.word.is_none_or(|word| word & mask == mask));
         }
@@ -196,12 +242,12 @@ impl<'r, R: Record> Block<'r, R> {
     }
 }
 
-/// How many leading keys satisfy a condition that holds for a prefix, found in the logarithm of the answer.
-fn gallop(keys: &[Fingerprint], holds: impl Fn(&Fingerprint) -> bool) -> usize {
+/// How much is at the front of what is wanted for which a condition holds, found in the logarithm of the answer.
+fn gallop<W: Wanted>(wanted: &[W], holds: impl Fn(&W) -> bool) -> usize {
     let mut step = 1;
-    while step < keys.len() && holds(&keys[step]) {
+    while step < wanted.len() && holds(&wanted[step]) {
         step *= 2;
     }
-    let to = (step + 1).min(keys.len());
-    keys[..to].partition_point(holds)
+    let to = (step + 1).min(wanted.len());
+    wanted[..to].partition_point(holds)
 }

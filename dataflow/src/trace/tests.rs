@@ -17,7 +17,7 @@ use super::layout::{CHUNK_RECORDS, LayoutError};
 use super::merge::{Layer, Merge};
 use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::spine::Pace;
-use super::sweep::sweep;
+use super::sweep::{Part, sweep};
 use super::{Horizon, Record, Run, Spine};
 
 /// Ad, window, epoch, copies.
@@ -132,6 +132,28 @@ proptest! {
         let found: Model = keys.iter().flat_map(|key| run.find(*key)).flatten()
             .map(|r| ((r.key(), r.window.window(), r.epoch), r.users)).collect();
         prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn looking_up_windows_finds_those_of_each_key(
+        present in vec((prop_oneof![fingerprints(), Just(Fingerprint::default())], 0_u32..90, 1_u64..6, 1_i64..3), 0..400),
+        (first, windows) in (0_u32..90, 0_u32..40)
+    ) {
+        let Some(run) = run(&present) else { return Ok(()) };
+        let mut expected = contents(&run);
+        expected.retain(|(_, window, _), _| (first..=first + windows).contains(window));
+        let mut keys: Vec<Fingerprint> = present.iter().map(|update| update.0).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let end = |window| record((Fingerprint::default(), window, 0, 1)).rank() as u32;
+        let part = |key: &Fingerprint| Part { key: *key, first: end(first), last: end(first + windows) };
+        let parts: Vec<Part> = keys.iter().map(part).collect();
+        let mut swept = Model::new();
+        sweep(&run, &parts, |number, records| {
+            assert!(!records.is_empty() && records.iter().all(|record| record.key() == keys[number]));
+            swept.extend(records.iter().map(|r| ((r.key(), r.window.window(), r.epoch), r.users)));
+        });
+        prop_assert_eq!(swept, expected);
     }
 
     #[test]
