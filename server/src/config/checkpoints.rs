@@ -70,14 +70,8 @@ pub(super) fn is_secret(_: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Layers, shown};
+    use super::super::{from_toml, shown};
     use super::*;
-
-    fn config(text: &str) -> Result<Config, ConfigError> {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text).expect("written");
-        Config::try_from(&Layers::collect(Some(file.path()), std::iter::empty(), vec![])?)
-    }
 
     #[test]
     fn a_place_and_its_options_are_read() {
@@ -90,7 +84,7 @@ mod tests {
             secret_access_key_file = "/run/secrets/s3"
             allow_http = true
         "#;
-        let config = config(text).expect("it fits");
+        let config = from_toml(text).expect("it fits");
         let Place::Bucket(BucketSettings { url, options, timeout }) = config.place.clone() else {
             panic!("{:?}", config.place)
         };
@@ -105,8 +99,8 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_to_write() {
-        assert_eq!(config("").expect("nothing is given").place, Place::Directory);
-        let problem = |lines: &str| config(&format!("[store]\n{lines}\n")).expect_err("it is refused").to_string();
+        assert_eq!(from_toml("").expect("nothing is given").place, Place::Directory);
+        let problem = |lines: &str| from_toml(&format!("[store]\n{lines}\n")).expect_err("it is refused").to_string();
         assert!(problem("checkpoints_options = { region = \"a\" }").contains("without store.checkpoints"));
         assert!(problem("checkpoints_options = \"a\"").contains("write [store.checkpoints_options] with a line"));
         if cfg!(feature = "object-store") {

@@ -191,14 +191,8 @@ fn offsets(text: &str) -> Result<BTreeMap<(String, i32), u64>, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Layers, shown};
+    use super::super::{from_toml, shown};
     use super::*;
-
-    fn config(text: &str) -> Result<Config, ConfigError> {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text).expect("written");
-        Config::try_from(&Layers::collect(Some(file.path()), std::iter::empty(), vec![])?)
-    }
 
     #[test]
     fn tables_and_free_keys_are_read() {
@@ -217,20 +211,20 @@ mod tests {
             "sasl.password_file" = "/run/secrets/kafka"
             fetch.wait.max.ms = 20
         "#;
-        let kafka = config(text).expect("it fits").kafka.expect("brokers are named");
+        let kafka = from_toml(text).expect("it fits").kafka.expect("brokers are named");
         assert_eq!(kafka.topics[0].dlq.as_deref(), Some("dlq.clicks"));
         assert_eq!(kafka.topics[1].format, "content-type");
         assert_eq!(kafka.start, StartConfig::Offsets([(("clicks".to_owned(), 0), 5)].into()));
         assert_eq!(kafka.properties["sasl.password_file"], "/run/secrets/kafka");
         assert_eq!(kafka.properties["fetch.wait.max.ms"], "20");
-        assert_eq!(config("").expect("nothing is given").kafka, None);
+        assert_eq!(from_toml("").expect("nothing is given").kafka, None);
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_what_to_write() {
         let problem = |lines: &str| {
             let text = format!("[source.kafka]\nbootstrap_servers = \"b:1\"\n{lines}\n");
-            config(&text).expect_err("it is refused").to_string()
+            from_toml(&text).expect_err("it is refused").to_string()
         };
         let topic = |topic: &str| problem(&format!("[[source.kafka.topics]]\n{topic}"));
         assert!(problem("").contains("without topics"));
@@ -244,9 +238,10 @@ mod tests {
         assert!(problem("star = \"latest\"").contains("source.kafka.star; did you mean source.kafka.start?"));
         assert!(problem("start = \"soon\"").contains("no start; write earliest"));
         assert!(problem("start = { clicks = 1 }").contains("\"topic/partition\" = offset"));
-        let message = config("[source.kafka]\ntopics = [{ name = \"a\", format = \"json\" }]").expect_err("no brokers");
+        let message =
+            from_toml("[source.kafka]\ntopics = [{ name = \"a\", format = \"json\" }]").expect_err("no brokers");
         assert!(message.to_string().contains("without source.kafka.bootstrap_servers"), "{message}");
-        assert!(config("[source.kafk]\ngroup = \"a\"").expect_err("unknown").to_string().contains("did you mean"));
+        assert!(from_toml("[source.kafk]\ngroup = \"a\"").expect_err("unknown").to_string().contains("did you mean"));
     }
 
     #[test]

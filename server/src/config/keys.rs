@@ -161,10 +161,10 @@ pub(crate) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The name that was probably meant.
-pub(crate) fn nearest(name: &str) -> &'static str {
-    let distance = |key: &&Key| strsim::damerau_levenshtein(key.name, name);
-    KEYS.iter().min_by_key(distance).map(|key| key.name).expect("there are settings")
+/// The name that was probably meant; `None` where more than a third of it would be wrong.
+pub(crate) fn nearest(name: &str) -> Option<&'static str> {
+    let slips = |key: &Key| strsim::damerau_levenshtein(key.name, name);
+    KEYS.iter().filter(|key| 3 * slips(key) <= key.name.len()).min_by_key(|key| slips(key)).map(|key| key.name)
 }
 
 #[cfg(test)]
@@ -173,8 +173,10 @@ mod tests {
 
     #[test]
     fn a_slip_of_the_pen_finds_its_name() {
-        assert_eq!(nearest("engine.worker"), "engine.workers");
-        assert_eq!(nearest("rules.alowed_lateness"), "rules.allowed_lateness");
+        assert_eq!(nearest("engine.worker"), Some("engine.workers"));
+        assert_eq!(nearest("rules.alowed_lateness"), Some("rules.allowed_lateness"));
+        assert_eq!(nearest("source.kafk.group"), Some("source.kafka.group"));
+        assert_eq!(nearest("entirely.else"), None);
     }
 
     #[test]

@@ -148,14 +148,13 @@ fn known(name: &str, origin: &Origin) -> Result<&'static Key, ConfigError> {
 }
 
 fn unknown(name: &str, origin: &Origin) -> ConfigError {
-    let nearest = keys::nearest(name);
-    let nearest = match origin {
-        Origin::Env(_) => format!("{ENV_PREFIX}{}", nearest.to_uppercase().replace('.', "__")),
-        _ => nearest.to_string(),
-    };
+    let nearest = keys::nearest(name).map_or(String::new(), |nearest| match origin {
+        Origin::Env(_) => format!(" did you mean {ENV_PREFIX}{}?", nearest.to_uppercase().replace('.', "__")),
+        _ => format!(" did you mean {nearest}?"),
+    });
     let found = match origin {
         Origin::Env(variable) => format!("there is no setting {variable}"),
         origin => format!("{origin}: there is no setting {name}"),
     };
-    ConfigError::new(format!("{found}; did you mean {nearest}? `recount config show` lists all"))
+    ConfigError::new(format!("{found};{nearest} `recount config show` lists all"))
 }

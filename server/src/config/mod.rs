@@ -283,6 +283,14 @@ fn unless_off<T>(text: &str, parse: impl FnOnce(&str) -> Result<T, String>) -> R
     }
 }
 
+/// The settings of a file that says this, and nothing else.
+#[cfg(test)]
+fn from_toml(text: &str) -> Result<Config, ConfigError> {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), text).expect("written");
+    Config::try_from(&Layers::collect(Some(file.path()), std::iter::empty(), vec![])?)
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
