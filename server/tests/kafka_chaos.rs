@@ -8,11 +8,16 @@ mod chaos;
 mod published;
 mod support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chaos::company::{self, Companion, HISTORIES};
 use chaos::{Chaos, Fault, Kafka};
 use recount_tests::kafka::{Broker, Cluster};
+
+/// How many companies one broker serves: with the topics of a hundred histories it takes half a minute to come back.
+const COMPANIES_A_BROKER: usize = 8;
 
 /// The first seeds of the companies: of some rounds, or of as many as `RECOUNT_KAFKA_ROUNDS` says, or of the one with the seed that
 /// `RECOUNT_SEED` says.
@@ -25,13 +30,23 @@ fn companies() -> impl Iterator<Item = u64> {
     (seeds.start / HISTORIES..seeds.end.div_ceil(HISTORIES)).map(|company| company * HISTORIES)
 }
 
-// A daemon's start is waited for in place, by each of a company at the same time.
-#[tokio::test(flavor = "multi_thread", worker_threads = 8)]
-async fn everything_is_the_models_however_often_both_are_killed() {
-    let kafka = Arc::new(Kafka::One(Broker::start()));
-    for first in companies() {
-        company::run(first..first + HISTORIES, &kafka).await;
-    }
+#[test]
+fn everything_is_the_models_however_often_both_are_killed() {
+    // A daemon's start is waited for in place, by each of a company at the same time.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(8).enable_all().build().unwrap();
+    let all = async {
+        let companies: Vec<u64> = companies().collect();
+        for some in companies.chunks(COMPANIES_A_BROKER) {
+            let kafka = Arc::new(Kafka::One(Broker::start()));
+            for first in some {
+                company::run(*first..first + HISTORIES, &kafka).await;
+            }
+        }
+    };
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(all)));
+    // Where a history has failed, the others of its company would wait for their daemons and their broker.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    outcome.unwrap_or_else(|failure| resume_unwind(failure));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,6 +44,12 @@ impl Windows {
         std::iter::once(self.base).chain(self.larger.iter().copied())
     }
 
+    /// How many base windows a row is the sum of, at most: those of days may be kept.
+    pub(crate) fn summed(self) -> u32 {
+        let is_summed = |larger: &&Granularity| !self.days || **larger != Granularity::Day;
+        self.base.per(*self.larger.iter().rfind(is_summed).unwrap_or(&self.base))
+    }
+
     /// Whether a size can be asked for.
     pub(crate) fn keeps(self, granularity: Granularity) -> bool {
         self.all().any(|kept| kept == granularity)

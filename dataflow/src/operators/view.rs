@@ -49,14 +49,12 @@ impl View {
     /// What is known of some ads, sorted and distinct, as far as [`WindowsOfAd`] go: one pass over an arrangement, whatever is asked
     /// of each ad then.
     pub(crate) fn of_ads(&self, ads: &[WindowsOfAd]) -> OfAds<'_> {
-        // Sums of larger sizes are made of all base windows inside; those of days are kept.
-        let summed = self.windows.larger.iter().filter(|larger| !self.windows.days || **larger != Granularity::Day);
-        let per = self.windows.base.per(*summed.last().unwrap_or(&self.windows.base));
+        let summed = self.windows.summed();
         let per_day = self.windows.base.per(Granularity::Day);
         let base = |ad: &WindowsOfAd| Part {
             key: ad.ad,
-            first: ad.first - ad.first % per,
-            last: ad.last - ad.last % per + per - 1,
+            first: ad.first - ad.first % summed,
+            last: ad.last - ad.last % summed + summed - 1,
         };
         let days = |ad: &WindowsOfAd| Part { key: ad.ad, first: ad.first / per_day, last: ad.last / per_day };
         let keys: Vec<Fingerprint> = ads.iter().map(|ad| ad.ad).collect();

@@ -215,8 +215,10 @@ impl<'r, R: Record> Block<'r, R> {
         self.searches.extend(self.probes.drain(..).map(open));
         let mut any_left = true;
         while any_left {
-            let long = self.searches.iter_mut().filter(|search| search.left > FEW_RECORDS);
-            any_left = long.fold(false, |any, search| search.halve(wanted[search.index]) || any);
+            any_left = false;
+            for search in self.searches.iter_mut().filter(|search| search.left > FEW_RECORDS) {
+                any_left |= search.halve(wanted[search.index]);
+            }
         }
         for search in self.searches.drain(..) {
             let records = search.finish(wanted[search.index]);
