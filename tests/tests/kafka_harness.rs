@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use recount_tests::kafka::{Broker, BrokerSettings, Cluster, Record, Topics};
 
 #[test]
@@ -46,6 +48,29 @@ fn a_broker_keeps_its_records_over_a_kill_and_its_clients_over_a_pause() {
     topics.delete("clicks");
     topics.create("clicks", 1, &[]);
     assert_eq!(topics.consume("clicks"), []);
+}
+
+#[test]
+fn a_transaction_that_nobody_ends_is_taken_back() {
+    let broker = Broker::start();
+    let topics = Topics::of(broker.servers());
+    topics.create("clicks", 2, &[]);
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", broker.servers()).set("transactional.id", "one");
+    let writer: ThreadedProducer<_> = config.create().unwrap();
+    let patience = Duration::from_secs(60);
+    writer.init_transactions(patience).unwrap();
+    writer.begin_transaction().unwrap();
+    for partition in 0..2 {
+        writer.send(BaseRecord::<(), _>::to("clicks").partition(partition).payload("open")).unwrap();
+    }
+    writer.flush(patience).unwrap();
+    topics.produce("clicks", &[Record::of("behind").to(0)]);
+    assert_eq!(topics.consume("clicks"), [], "nobody sees what is behind an open transaction");
+    assert_eq!(topics.abort_transactions("clicks"), 2);
+    let read: Vec<_> = topics.consume("clicks").into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(read, [b"behind".to_vec()]);
+    assert_eq!(topics.abort_transactions("clicks"), 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod compare;
 use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -28,6 +29,8 @@ use crate::support::daemon::Daemon;
 /// The least records of a history: it has to last through its faults.
 const RECORDS_MIN: usize = 60;
 const PARTITIONS: i32 = 3;
+/// How long a daemon takes to start at most, where no transaction is lost: its predecessor's end with it, or with their time-out.
+const LOST_AFTER: Duration = Duration::from_secs(75);
 
 /// Where a history is produced to, and what is killed there.
 pub enum Kafka {
@@ -111,7 +114,7 @@ impl Chaos {
         let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (servers, name) = (self.kafka.servers(), self.name.clone());
         let sinks = Sinks { servers, name: &name, delivery: "exactly-once" };
-        let mut daemon = sinks.start_with(dir, &settings).await;
+        let mut daemon = self.start(dir, &sinks, &settings).await;
         companion.begun = None;
         let producing = self.produce(&topics, companion.clone());
         for fault in faults {
@@ -123,6 +126,27 @@ impl Chaos {
         self.wait_for_all(&mut daemon, &topics).await;
         sinks.published(&daemon).await;
         self.check(daemon, &sinks, dir).await;
+    }
+
+    /// Starts the daemon. Where it waits for a transaction that the broker has lost, does what an operator has to do then: no writer of
+    /// these topics is alive.
+    async fn start(&self, dir: &Path, sinks: &Sinks<'_>, settings: &[(&str, &str)]) -> Daemon {
+        let written = ["counts", "corrections", "progress"].map(|sink| sinks.topic(sink));
+        let (started, starting) = mpsc::channel::<()>();
+        let (servers, is_alone) = (self.kafka.servers(), matches!(*self.kafka, Kafka::One(_)));
+        let operator = std::thread::spawn(move || {
+            if starting.recv_timeout(LOST_AFTER) == Err(RecvTimeoutError::Timeout) && is_alone {
+                let topics = Topics::of(servers);
+                let there = topics.names();
+                for topic in written.iter().filter(|topic| there.contains(*topic)) {
+                    println!("{topic}: {} transactions were lost by the broker", topics.abort_transactions(topic));
+                }
+            }
+        });
+        let daemon = sinks.start_with(dir, settings).await;
+        drop(started);
+        spawn_blocking(move || operator.join().unwrap()).await.unwrap();
+        daemon
     }
 
     async fn make_topic(&self, topics: &Arc<Topics>) {
@@ -192,13 +216,13 @@ impl Chaos {
         match fault {
             Fault::Daemon => {
                 daemon.kill();
-                return sinks.start_with(&dir, settings).await;
+                return self.start(&dir, sinks, settings).await;
             }
             Fault::Both => {
                 let before = companion.broker.borrow().kills_left;
                 companion.wait_until(|broker| broker.kills_left == 0 || broker.kills_left < before).await;
                 daemon.kill();
-                return sinks.start_with(&dir, settings).await;
+                return self.start(&dir, sinks, settings).await;
             }
             Fault::Broker => {
                 let back = spawn_blocking(move || {

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use recount_proto::v1::admin_service_client::AdminServiceClient;
@@ -16,6 +17,9 @@ use tonic::transport::Channel;
 
 use super::http::Http;
 use super::{MINUTE_MS, NOON_MS};
+
+/// How long a start may take, brokers that are started again included.
+const START_MAX: Duration = Duration::from_secs(180);
 
 /// A running process; it is killed where it is dropped.
 pub struct Daemon {
@@ -50,9 +54,17 @@ impl Daemon {
     /// Starts the command, which is about a data directory.
     pub async fn run(mut command: Command, dir: &Path) -> Daemon {
         let mut child = command.spawn().unwrap();
-        let mut first = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        let (tell, first) = mpsc::channel();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            // One that ends first says why elsewhere.
+            let _ = stdout.read_line(&mut line);
+            let _ = tell.send(line);
+        });
+        let first = first.recv_timeout(START_MAX).unwrap_or_default();
         let Ok(first) = serde_json::from_str::<Value>(&first) else {
+            let _ = child.kill();
             panic!("the daemon did not start: {}", rest(child.stderr.take()));
         };
         assert_eq!(first["data_dir"].as_str(), dir.to_str());

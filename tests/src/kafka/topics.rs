@@ -167,6 +167,21 @@ impl Topics {
         }
     }
 
+    /// Takes back every transaction that is open in a topic of one broker, whoever may still want to end it, and returns how many
+    /// there were. That is what an operator does with those that the broker has lost: killed between the decision and its markers,
+    /// the only broker of a cluster may start again before it knows that it leads the partitions, and take them for deleted.
+    pub fn abort_transactions(&self, topic: &str) -> usize {
+        let mut wire = Wire::connect(&self.servers);
+        let mut aborted = 0;
+        for partition in self.partitions(topic).into_keys() {
+            for transaction in wire.open_transactions(topic, partition) {
+                wire.abort(topic, partition, transaction);
+                aborted += 1;
+            }
+        }
+        aborted
+    }
+
     /// Writes records, and waits until all replicas in sync have them.
     pub fn produce(&self, topic: &str, records: &[Record]) {
         let mut config = config(&self.servers);

@@ -1,18 +1,29 @@
-//! Kafka's protocol by hand, for the few requests that librdkafka's bindings lack: which replica is to lead.
+//! Kafka's protocol by hand, for the few requests that librdkafka's bindings lack: which replica is to lead, and what transactions
+//! nobody will end.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
 /// Requests, by their numbers in the protocol.
+const WRITE_TXN_MARKERS: i16 = 27;
 const ELECT_LEADERS: i16 = 43;
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
+const DESCRIBE_PRODUCERS: i16 = 61;
 
 /// How long a broker may take to carry a request out, in ms.
 const TIMEOUT_MS: i32 = 30_000;
 
 /// Errors that are none here: the election was not needed; the reassignment is still going on.
 const ELECTION_NOT_NEEDED: i16 = 84;
+
+/// A transaction that is open in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenTransaction {
+    producer_id: i64,
+    producer_epoch: i32,
+    coordinator_epoch: i32,
+}
 
 /// A connection to one broker, which passes requests on to the controller.
 pub(super) struct Wire {
@@ -60,6 +71,69 @@ impl Wire {
         assert!([0, ELECTION_NOT_NEEDED].contains(&error), "no leader can be elected for {topic}/{partition}: {error}");
     }
 
+    /// The transactions that are open in a partition, which this broker leads.
+    pub(super) fn open_transactions(&mut self, topic: &str, partition: i32) -> Vec<OpenTransaction> {
+        let mut body = Body::default();
+        body.compact_length(1);
+        body.compact_string(topic);
+        body.compact_length(1);
+        body.int32(partition);
+        (0..2).for_each(|_| body.int8(0));
+        let answer = self.ask(DESCRIBE_PRODUCERS, 0, true, &body.bytes);
+        let mut rest = Rest(&answer);
+        // The header's tags, the time of throttling; one topic with its name; one partition with its number.
+        rest.skip(1 + 4);
+        assert_eq!(rest.compact_length(), 1);
+        let name = rest.compact_length();
+        rest.skip(name);
+        assert_eq!(rest.compact_length(), 1);
+        rest.skip(4);
+        assert_eq!(rest.number(2), 0, "the producers of {topic}/{partition} are not known");
+        assert_eq!(rest.number(1), 0, "there is no message where there is no error");
+        let producers = rest.compact_length();
+        let mut open = Vec::new();
+        for _ in 0..producers {
+            let (producer_id, producer_epoch) = (rest.number(8), rest.number(4) as i32);
+            // The last sequence and time.
+            rest.skip(4 + 8);
+            let (coordinator_epoch, start) = (rest.number(4) as i32, rest.number(8));
+            rest.skip(1);
+            if start >= 0 {
+                open.push(OpenTransaction { producer_id, producer_epoch, coordinator_epoch });
+            }
+        }
+        open
+    }
+
+    /// Takes a transaction in a partition back without asking who coordinates it, as `kafka-transactions.sh abort` does.
+    pub(super) fn abort(&mut self, topic: &str, partition: i32, transaction: OpenTransaction) {
+        let mut body = Body::default();
+        body.compact_length(1);
+        body.bytes.extend_from_slice(&transaction.producer_id.to_be_bytes());
+        body.int16(transaction.producer_epoch as i16);
+        // The result: aborted.
+        body.int8(0);
+        body.compact_length(1);
+        body.compact_string(topic);
+        body.compact_length(1);
+        body.int32(partition);
+        body.int8(0);
+        body.int32(transaction.coordinator_epoch.max(0));
+        (0..2).for_each(|_| body.int8(0));
+        let answer = self.ask(WRITE_TXN_MARKERS, 1, true, &body.bytes);
+        let mut rest = Rest(&answer);
+        // The header's tags; one marker with its producer; one topic with its name; one partition with its number.
+        rest.skip(1);
+        assert_eq!(rest.compact_length(), 1);
+        rest.skip(8);
+        assert_eq!(rest.compact_length(), 1);
+        let name = rest.compact_length();
+        rest.skip(name);
+        assert_eq!(rest.compact_length(), 1);
+        rest.skip(4);
+        assert_eq!(rest.number(2), 0, "{transaction:?} of {topic}/{partition} can not be aborted");
+    }
+
     /// Sends one request and reads its answer, without the correlation id.
     fn ask(&mut self, request: i16, version: i16, is_flexible: bool, body: &[u8]) -> Vec<u8> {
         let client = b"recount-tests";
@@ -85,6 +159,30 @@ impl Wire {
 
 fn error_at(answer: &[u8], at: usize) -> i16 {
     i16::from_be_bytes([answer[at], answer[at + 1]])
+}
+
+/// What is left of an answer.
+struct Rest<'a>(&'a [u8]);
+
+impl Rest<'_> {
+    fn skip(&mut self, bytes: usize) {
+        self.0 = &self.0[bytes..];
+    }
+
+    /// A signed number of so many bytes.
+    fn number(&mut self, bytes: usize) -> i64 {
+        let (number, rest) = self.0.split_at(bytes);
+        self.0 = rest;
+        let sign = if number[0] & 0x80 == 0 { 0 } else { -1 };
+        number.iter().fold(sign, |value, byte| value << 8 | i64::from(*byte))
+    }
+
+    /// The length of a list or a string in the compact form.
+    fn compact_length(&mut self) -> usize {
+        let length = self.number(1);
+        assert!(length > 0, "a length of more than one byte, or none");
+        length as usize - 1
+    }
 }
 
 /// The bytes of a request.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError as Cause;
+use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,7 @@ const WAIT: Duration = Duration::from_secs(5);
 const OTHERS_WAIT: Duration = Duration::from_secs(2);
 const STEP: Duration = Duration::from_millis(20);
 const FETCH_WAIT_MS: &str = "10";
+const TIMED_OUT: Cause = Cause::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
 
 /// How far a sink has come.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +98,13 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
         let (_, high) = all.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?;
         let deadline = Instant::now() + OTHERS_WAIT;
         // To one who reads what is committed, the end is where the first open transaction began.
-        while committed.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?.1 < high {
+        loop {
+            let (_, open_from) = committed.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?;
+            if high <= open_from {
+                break;
+            }
             if deadline < Instant::now() {
-                return Err(call(Cause::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut)).into());
+                return Err(KafkaError::call(still_open(topic, open_from), TIMED_OUT).into());
             }
             thread::sleep(STEP);
         }
@@ -112,7 +117,7 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
     loop {
         match committed.poll(STEP) {
             None if deadline < Instant::now() => {
-                return Err(call(Cause::MessageConsumption(rdkafka::error::RDKafkaErrorCode::OperationTimedOut)).into());
+                return Err(call(TIMED_OUT).into());
             }
             None => continue,
             Some(Ok(message)) if message.key() == Some(key.as_bytes()) => {
@@ -132,6 +137,15 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
         })
     };
     last.map(decode).transpose()
+}
+
+/// What an open transaction keeps from being read, and who can end it.
+fn still_open(topic: &str, from: i64) -> String {
+    format!(
+        "the progress in topic {topic:?} can not be read while a transaction that began at offset {from} of partition {PARTITION} is \
+         open; it ends with its writer's time-out, or, where `kafka-transactions.sh find-hanging` lists it, with \
+         `kafka-transactions.sh abort --topic {topic} --partition {PARTITION} --start-offset {from}`"
+    )
 }
 
 #[cfg(test)]
