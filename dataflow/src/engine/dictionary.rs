@@ -109,10 +109,11 @@ impl Dictionary {
         names.sort_unstable_by_key(|named| shard_of(named.ad));
         for of_shard in names.chunk_by(|a, b| shard_of(a.ad) == shard_of(b.ad)) {
             let mut shard = self.write(of_shard[0].ad);
-            let added = of_shard.iter().map(|named| add(&mut shard, named.ad, named.day, &*named.name));
-            let added = added.collect();
+            let news =
+                of_shard.iter().filter_map(|named| add(&mut shard, named.ad, named.day, &*named.name).transpose());
+            let news = news.collect();
             drop(shard);
-            self.tell(added);
+            self.tell(news);
         }
     }
 
@@ -121,15 +122,15 @@ impl Dictionary {
     /// # Panics
     /// As [`extend`](Dictionary::extend).
     pub(crate) fn restore(&self, names: impl IntoIterator<Item = Named>) {
-        let add = |named: Named| add(&mut self.write(named.ad()), named.ad(), named.day, named.name);
-        self.tell(names.into_iter().map(add).collect());
+        let add = |named: Named| add(&mut self.write(named.ad()), named.ad(), named.day, named.name).transpose();
+        self.tell(names.into_iter().filter_map(add).collect());
     }
 
     /// Keeps what is news for [`take_new`](Dictionary::take_new).
-    fn tell(&self, added: Result<Vec<Option<Named>>, TwoNames>) {
-        let added = added.unwrap_or_else(|two| panic!("{two}"));
+    fn tell(&self, news: Result<Vec<Named>, TwoNames>) {
+        let news = news.unwrap_or_else(|two| panic!("{two}"));
         if let Some(new) = &mut *self.lock_new() {
-            new.extend(added.into_iter().flatten());
+            new.extend(news);
         }
     }
 

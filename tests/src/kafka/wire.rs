@@ -43,10 +43,7 @@ impl Wire {
     pub(super) fn reassign(&mut self, topic: &str, partition: i32, replicas: &[i32]) {
         let mut body = Body::default();
         body.int32(TIMEOUT_MS);
-        body.compact_length(1);
-        body.compact_string(topic);
-        body.compact_length(1);
-        body.int32(partition);
+        body.one_partition(topic, partition);
         body.compact_length(replicas.len());
         replicas.iter().for_each(|&replica| body.int32(replica));
         // Nothing tagged: the partition, the topic, the request.
@@ -74,20 +71,13 @@ impl Wire {
     /// The transactions that are open in a partition, which this broker leads.
     pub(super) fn open_transactions(&mut self, topic: &str, partition: i32) -> Vec<OpenTransaction> {
         let mut body = Body::default();
-        body.compact_length(1);
-        body.compact_string(topic);
-        body.compact_length(1);
-        body.int32(partition);
+        body.one_partition(topic, partition);
         (0..2).for_each(|_| body.int8(0));
         let answer = self.ask(DESCRIBE_PRODUCERS, 0, true, &body.bytes);
         let mut rest = Rest(&answer);
-        // The header's tags, the time of throttling; one topic with its name; one partition with its number.
+        // The header's tags, the time of throttling.
         rest.skip(1 + 4);
-        assert_eq!(rest.compact_length(), 1);
-        let name = rest.compact_length();
-        rest.skip(name);
-        assert_eq!(rest.compact_length(), 1);
-        rest.skip(4);
+        rest.one_partition();
         assert_eq!(rest.number(2), 0, "the producers of {topic}/{partition} are not known");
         assert_eq!(rest.number(1), 0, "there is no message where there is no error");
         let producers = rest.compact_length();
@@ -113,24 +103,17 @@ impl Wire {
         body.int16(transaction.producer_epoch as i16);
         // The result: aborted.
         body.int8(0);
-        body.compact_length(1);
-        body.compact_string(topic);
-        body.compact_length(1);
-        body.int32(partition);
+        body.one_partition(topic, partition);
         body.int8(0);
         body.int32(transaction.coordinator_epoch.max(0));
         (0..2).for_each(|_| body.int8(0));
         let answer = self.ask(WRITE_TXN_MARKERS, 1, true, &body.bytes);
         let mut rest = Rest(&answer);
-        // The header's tags; one marker with its producer; one topic with its name; one partition with its number.
+        // The header's tags; one marker with its producer.
         rest.skip(1);
         assert_eq!(rest.compact_length(), 1);
         rest.skip(8);
-        assert_eq!(rest.compact_length(), 1);
-        let name = rest.compact_length();
-        rest.skip(name);
-        assert_eq!(rest.compact_length(), 1);
-        rest.skip(4);
+        rest.one_partition();
         assert_eq!(rest.number(2), 0, "{transaction:?} of {topic}/{partition} can not be aborted");
     }
 
@@ -169,6 +152,15 @@ impl Rest<'_> {
         self.0 = &self.0[bytes..];
     }
 
+    /// Passes over the name of the one topic and the number of its one partition.
+    fn one_partition(&mut self) {
+        assert_eq!(self.compact_length(), 1);
+        let name = self.compact_length();
+        self.skip(name);
+        assert_eq!(self.compact_length(), 1);
+        self.skip(4);
+    }
+
     /// A signed number of so many bytes.
     fn number(&mut self, bytes: usize) -> i64 {
         let (number, rest) = self.0.split_at(bytes);
@@ -202,6 +194,14 @@ impl Body {
 
     fn int32(&mut self, value: i32) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// A list of one topic, with a list of one partition.
+    fn one_partition(&mut self, topic: &str, partition: i32) {
+        self.compact_length(1);
+        self.compact_string(topic);
+        self.compact_length(1);
+        self.int32(partition);
     }
 
     /// The length of a list or a string in the compact form, for lengths that fit one byte.
