@@ -190,6 +190,35 @@ fn a_partition_does_not_run_ahead_of_one_that_is_days_behind() {
     assert_eq!(clicks(&pipeline), 4_000);
 }
 
+/// One thread reads several partitions and names each ad once, and which partition's batch is handed out first is decided after that.
+/// Every ad of a complete epoch has a name all the same.
+#[test]
+fn ads_are_named_before_their_first_clicks_whichever_partition_goes_first() {
+    const CLICKS: usize = 400;
+    create("names", 3);
+    for partition in 0..3 {
+        let record = |n: usize| {
+            // Clicks of one ad lie in the first batches of one partition and in later ones of another.
+            let second = n + 20 * partition;
+            let at_ms = NOON_MS + second as i64 * 1_000;
+            let click = click(&format!("c{partition}-{n}"), &format!("ad{second}"), at_ms);
+            Record { timestamp_ms: Some(at_ms), ..Record::of(click).to(partition as i32) }
+        };
+        topics().produce("names", &(0..CLICKS).map(record).collect::<Vec<_>>());
+    }
+    let max_partition_skew = Some(Duration::from_secs(60));
+    let settings = KafkaSourceSettings { max_partition_skew, threads: 1, ..kafka("names", TopicFormat::Json) };
+    let mut pipeline = start(&FaultDisk::default(), &settings);
+    while pipeline.pushed < 3 * CLICKS as u64 {
+        pipeline.take(NOON_MS + DAY_MS).unwrap();
+        pipeline.close_epoch(NOON_MS + DAY_MS).unwrap();
+        let snapshot = pipeline.fed.reader.snapshot(None).unwrap();
+        let mut listed = 0;
+        snapshot.for_each_row(Granularity::Day, |row| listed += row.metrics.received).unwrap();
+        assert_eq!(listed as u64, snapshot.totals().received, "epoch {}", snapshot.as_of());
+    }
+}
+
 #[test]
 fn new_partitions_are_read_from_their_beginning() {
     create("grows", 1);

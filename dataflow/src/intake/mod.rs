@@ -93,6 +93,9 @@ pub struct AdName {
 
 /// What turns one thread's events into batches. It remembers which ads it has named already, so that a name crosses to the
 /// engine about once a thread and day of event time and not once a click; that an ad is named again says that it is still alive.
+///
+/// An engine has to know a name before the first click that counts on it. So batches of one intake are handed out in the order in which
+/// they were made, or their names go ahead of them.
 pub struct Intake {
     key: HashKey,
     rules: Rules,

@@ -33,16 +33,16 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{Receiver, unbounded};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::engine::StreamName;
-use recount_dataflow::intake::{Batch, Intake};
+use recount_dataflow::intake::{AdName, Batch, Intake};
 
 use self::bell::Bell;
 use self::control::{Control, ReaderHandle};
-use self::partition::{Limits, Reader};
+use self::partition::{Decoder, Limits, Reader};
 use self::shared::{Known, News, Shared};
 use self::skew::Choice;
 use self::stream::StreamFeed;
@@ -83,6 +83,8 @@ pub struct KafkaSource {
     client: Client,
     group: String,
     streams: Vec<StreamFeed>,
+    /// The names of ads in the batches that are being read: of no more than those.
+    names: Receiver<Vec<AdName>>,
     max_skew_ms: Option<i64>,
     readers: Vec<Arc<Bell>>,
     threads: Vec<JoinHandle<()>>,
@@ -109,12 +111,14 @@ impl KafkaSource {
             .enumerate()
             .map(|(number, stream)| Known { stream: stream.clone(), end: list.end(number as u16) });
         let shared = Arc::new(Shared::new(known.collect()));
+        let (named, names) = unbounded();
         let max_skew_ms = settings.max_partition_skew.map(|skew| skew.as_millis().min(i64::MAX as u128) as i64);
         let mut source = KafkaSource {
             shared: Arc::clone(&shared),
             client: client.clone(),
             group: settings.group.clone(),
             streams: Vec::new(),
+            names,
             max_skew_ms,
             readers: Vec::new(),
             threads: Vec::new(),
@@ -130,7 +134,7 @@ impl KafkaSource {
             let reader = Reader {
                 inbox,
                 partitions: Vec::new(),
-                intake: Intake::new(key, rules),
+                decoder: Decoder { intake: Intake::new(key, rules), names: named.clone() },
                 limits,
                 bell: Arc::clone(&bell),
                 feed: Arc::clone(&shared.feed),
@@ -181,6 +185,12 @@ impl KafkaSource {
         Ok(())
     }
 
+    /// The batch, with all names that its ads may have come by.
+    fn with_names(&self, mut batch: Batch) -> Batch {
+        batch.ads.extend(self.names.try_iter().flatten());
+        batch
+    }
+
     /// The batch that comes next, where there is one that may.
     fn choose(&mut self) -> Option<Batch> {
         self.streams.iter_mut().for_each(StreamFeed::pull);
@@ -214,7 +224,7 @@ impl Source for KafkaSource {
         loop {
             self.hear()?;
             if let Some(batch) = self.choose() {
-                return Ok(Next::Batch(batch));
+                return Ok(Next::Batch(self.with_names(batch)));
             }
             if self.shared.is_stopped() {
                 return Ok(Next::End);
@@ -242,8 +252,10 @@ impl Source for KafkaSource {
                 }
                 continue;
             };
-            if let Some(next) = one.next_before(stream, end)? {
-                return Ok(next);
+            match one.next_before(stream, end)? {
+                Some(Next::Batch(batch)) => return Ok(Next::Batch(self.with_names(batch))),
+                Some(next) => return Ok(next),
+                None => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.shared.is_stopped() {

@@ -14,7 +14,7 @@ use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use recount_dataflow::domain::fact::OFFSET_END;
 use recount_dataflow::domain::validate::Violation;
-use recount_dataflow::intake::{Batch, Intake};
+use recount_dataflow::intake::{AdName, Batch, Intake};
 
 use super::bell::Bell;
 use super::context::Context;
@@ -81,11 +81,29 @@ pub(super) struct Partition {
     pub(super) is_suspect: bool,
 }
 
+/// What makes a thread's records into batches. An ad is named once a thread, and which of its partitions is handed out first is
+/// decided later: so names do not go with batches, but ahead of them.
+pub(super) struct Decoder {
+    pub(super) intake: Intake,
+    pub(super) names: Sender<Vec<AdName>>,
+}
+
+impl Decoder {
+    fn decode(&mut self, records: Records) -> Batch {
+        let mut batch = records.decode(&mut self.intake);
+        if !batch.ads.is_empty() {
+            // Where nobody listens any more the source is going.
+            let _ = self.names.send(std::mem::take(&mut batch.ads));
+        }
+        batch
+    }
+}
+
 /// One thread.
 pub(super) struct Reader {
     pub(super) inbox: Receiver<Partition>,
     pub(super) partitions: Vec<Partition>,
-    pub(super) intake: Intake,
+    pub(super) decoder: Decoder,
     pub(super) limits: Limits,
     /// Wakes this thread.
     pub(super) bell: Arc<Bell>,
@@ -102,7 +120,7 @@ impl Reader {
             self.partitions.extend(self.inbox.try_iter());
             let mut is_idle = true;
             for partition in &mut self.partitions {
-                let step = partition.step(&mut self.intake, self.limits);
+                let step = partition.step(&mut self.decoder, self.limits);
                 if let Step::Read = step {
                     is_idle = false;
                     self.feed.ring();
@@ -131,24 +149,24 @@ enum Step {
 
 impl Partition {
     /// Reads a batch, where there is room for one.
-    fn step(&mut self, intake: &mut Intake, limits: Limits) -> Step {
+    fn step(&mut self, decoder: &mut Decoder, limits: Limits) -> Step {
         let has_handed_on = self.hand_on();
         if self.is_suspect || !self.waiting.is_empty() || self.items.is_full() {
             return if has_handed_on { Step::Read } else { Step::Idle };
         }
         let read = self.read(limits);
         if let Some(full) = read.full {
-            self.push(full, intake);
+            self.push(full, decoder);
         }
         match read.stop {
             Stop::Full => {}
-            Stop::Empty => self.push_open(intake),
+            Stop::Empty => self.push_open(decoder),
             Stop::End => {
-                self.push_open(intake);
+                self.push_open(decoder);
                 self.waiting.push_back(Item::End);
             }
             Stop::Trouble(trouble) => {
-                self.push_open(intake);
+                self.push_open(decoder);
                 self.is_suspect = true;
                 self.hand_on();
                 return Step::Suspect(trouble);
@@ -173,15 +191,15 @@ impl Partition {
         any
     }
 
-    fn push_open(&mut self, intake: &mut Intake) {
+    fn push_open(&mut self, decoder: &mut Decoder) {
         let open = std::mem::replace(&mut self.open, Records::new(self.stream, 0));
-        self.push(open, intake);
+        self.push(open, decoder);
     }
 
-    fn push(&mut self, records: Records, intake: &mut Intake) {
+    fn push(&mut self, records: Records, decoder: &mut Decoder) {
         if records.len() > 0 {
             let (first_ms, max_ms) = records.times_ms();
-            self.waiting.push_back(Item::Batch { batch: records.decode(intake), first_ms, max_ms });
+            self.waiting.push_back(Item::Batch { batch: decoder.decode(records), first_ms, max_ms });
         }
     }
 
