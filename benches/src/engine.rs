@@ -12,6 +12,7 @@ use recount_dataflow::engine::{Engine, EngineError, History, Settings, StreamNam
 use recount_dataflow::intake::Batch;
 use recount_dataflow::read::{Reader, Snapshot};
 use recount_dataflow::store::{BindingSink, EpochBinding};
+use recount_server::allocator::give_back;
 
 use crate::checksum::Checksums;
 use crate::facts::FactFile;
@@ -63,7 +64,7 @@ pub(crate) fn run_kept(file: &FactFile, shape: &Shape) -> Result<(Outcome, Kept)
     };
     // What is kept for reading back is bounded apart; the memory of interest is that of the state.
     let history = if preload { History::default() } else { History::newest_only() };
-    let settings = Settings { workers, epoch_records, history, ..Settings::default() };
+    let settings = Settings { workers, epoch_records, history, at_rest: give_back, ..Settings::default() };
     let key = settings.key;
     let mut engine = start(settings, shape.keep.is_some())?;
     let keeping = shape.keep.as_ref().map(|keep| Keeping::start(keep, engine.reader())).transpose()?;

@@ -16,7 +16,8 @@ use timely::dataflow::operators::core::input::Handle;
 use timely::dataflow::{Scope, Stream};
 
 use crate::domain::fact::Fact;
-use crate::operators::context::{Context, Start};
+use crate::operators::arrangements::Arrangements;
+use crate::operators::context::Context;
 use crate::operators::counts::{Publish, counts};
 use crate::operators::packet::Packet;
 use crate::operators::records::{RowUpdate, UniqueUpdate, VisitUpdate};
@@ -31,16 +32,17 @@ type Users<'s> = Stream<'s, u64, Packet<UniqueUpdate>>;
 /// Where a worker's facts go in, an epoch after the other.
 pub(crate) type FactInput = Handle<u64, CapacityContainerBuilder<Packet<Fact>>>;
 
-/// Builds a worker's part of the graph, which goes on from `start`.
+/// Builds a worker's part of the graph, which goes on from `epoch` and from what the arrangements hold after it.
 pub(crate) fn build(
     scope: Scope<'_, u64>,
-    start: Start,
+    epoch: u64,
     context: &Rc<Context>,
+    arrangements: &Rc<Arrangements>,
     publisher: impl Publish + 'static,
 ) -> FactInput {
     let (input, facts): (FactInput, Facts<'_>) = scope.new_input();
-    let (rows, visits): (Rows<'_>, Visits<'_>) = resolve(facts, start.state.ledger.clone(), context);
-    let users: Users<'_> = uniques(visits, start.state.visits.clone(), context);
-    counts(rows, users, start, context, publisher);
+    let (rows, visits): (Rows<'_>, Visits<'_>) = resolve(facts, context, arrangements);
+    let users: Users<'_> = uniques(visits, context, arrangements);
+    counts(rows, users, epoch, context, arrangements, publisher);
     input
 }

@@ -3,14 +3,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::{Engine, History as Kept, Settings};
 use recount_dataflow::read::{ReadError, Snapshot};
-use recount_tests::harness::{compare, feed, push_all, settings, streams};
+use recount_tests::harness::{Feeder, compare, feed, push_all, settings, streams, wall_ms};
 use recount_tests::history::{Cut, History, Plan};
-use recount_tests::model::Model;
+use recount_tests::model::{Delivered, Model};
 
 /// A history of many epochs.
 fn many_epochs(workers: usize) -> History {
@@ -73,6 +74,40 @@ fn a_snapshot_answers_alike_for_as_long_as_it_is_held() {
         equals_the_model(&model, snapshot);
     }
     assert_eq!(last.as_of(), model.last_epoch());
+}
+
+#[test]
+fn workers_that_rest_tidy_up_and_nothing_reads_otherwise() {
+    let history = many_epochs(2);
+    let epochs = history.deliver();
+    let model = Model::new(history.rules, &epochs);
+    // Every merge is left to threads beside, so the last ones are on their way when nothing follows.
+    let mut engine = Engine::start(Settings { merge_beside_min: 0, ..settings(&history) }, streams(&history)).unwrap();
+    let reader = engine.reader();
+    let runs = |snapshot: &Snapshot| snapshot.state_bytes().iter().map(|arrangement| arrangement.runs).sum::<u64>();
+    let mut feeder = Feeder::new(&history, &epochs);
+    let (first, second) = epochs.split_at(epochs.len() / 2);
+    for fed in [first, second] {
+        let records: Vec<&Delivered> = fed.iter().flatten().collect();
+        feeder.push(&mut engine, &records, wall_ms(&history, 0)).unwrap();
+        engine.close_epoch(Some(wall_ms(&history, 0))).unwrap();
+        engine.drain().unwrap();
+        let busy = reader.snapshot(None).unwrap();
+        let tidied = loop {
+            let snapshot = reader.snapshot(None).unwrap();
+            if runs(&snapshot) < runs(&busy) {
+                break snapshot;
+            }
+            thread::sleep(Duration::from_millis(20));
+        };
+        for as_of in reader.readable().since..=busy.as_of() {
+            equals_the_model(&model, &reader.snapshot(Some(as_of)).unwrap());
+        }
+        for snapshot in [&busy, &tidied] {
+            equals_the_model(&model, snapshot);
+        }
+    }
+    engine.shutdown().unwrap();
 }
 
 #[test]

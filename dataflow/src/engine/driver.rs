@@ -11,7 +11,8 @@ use crate::intake::Batch;
 use crate::operators::context::{Start, Windows};
 use crate::read::{Reader, SetAside, Shared, Streams};
 use crate::store::{BindingSink, EpochBinding};
-use crate::worker::{self, Host as _, Share};
+use crate::trace::Helpers;
+use crate::worker::{self, Host as _, Setup, Share};
 
 use super::sequencer::{Sealed, Sequencer};
 use super::settings::{Kept, Settings};
@@ -26,6 +27,8 @@ pub struct Engine {
     shares: Vec<Sender<Share>>,
     shared: Arc<Shared>,
     guards: Option<WorkerGuards<()>>,
+    /// They end after the workers.
+    _helpers: Helpers,
 }
 
 impl Engine {
@@ -84,7 +87,11 @@ impl Engine {
         // The number of epochs in flight bounds these channels.
         let (shares, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let begin = starts.zip(receivers).map(Some).collect();
-        let guards = start_workers(&settings, windows, begin, &timeline)?;
+        let helpers =
+            Helpers::start(workers).map_err(|cause| EngineError::Start { workers, cause: cause.to_string() })?;
+        let (rules, at_rest) = (settings.rules, settings.at_rest);
+        let setup = Setup { rules, windows, beside: helpers.beside(settings.merge_beside_min), at_rest };
+        let guards = start_workers(workers, setup, begin, &timeline)?;
         let streams = Streams::new(streams);
         let shared =
             Shared { timeline, dictionary, windows, rules: settings.rules, key: settings.key, streams, restored_from };
@@ -95,6 +102,7 @@ impl Engine {
             shares,
             shared: Arc::new(shared),
             guards: Some(guards),
+            _helpers: helpers,
         })
     }
 
@@ -232,19 +240,18 @@ impl Drop for Engine {
 }
 
 fn start_workers(
-    settings: &Settings,
-    windows: Windows,
+    workers: usize,
+    setup: Setup,
     begin: Vec<Option<(Start, Receiver<Share>)>>,
     timeline: &Arc<Timeline>,
 ) -> Result<WorkerGuards<()>, EngineError> {
-    let begin = Mutex::new(begin);
-    let (rules, workers, timeline) = (settings.rules, settings.workers, Arc::clone(timeline));
+    let (begin, timeline) = (Mutex::new(begin), Arc::clone(timeline));
     let run = move |worker: &mut timely::worker::Worker| {
         let mut begin = begin.lock().expect("nothing panics while it holds what workers begin with");
         let (start, shares) = begin[worker.index()].take().expect("every worker starts once");
         drop(begin);
         // The panic itself was reported by the panic hook; what is left is to let go of everybody who waits.
-        if catch_unwind(AssertUnwindSafe(|| worker::run(worker, rules, windows, start, &shares, &timeline))).is_err() {
+        if catch_unwind(AssertUnwindSafe(|| worker::run(worker, &setup, start, &shares, &timeline))).is_err() {
             timeline.lose();
             worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
         }

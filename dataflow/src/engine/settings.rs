@@ -21,6 +21,12 @@ pub struct Settings {
     pub history: History,
     /// Epochs that may be closed and not complete, at least 1.
     pub epochs_in_flight: usize,
+    /// Merges of at least so many records are left to threads beside the workers, as many as there are workers. Where merges
+    /// are done decides nothing but speed.
+    pub merge_beside_min: usize,
+    /// What a worker does that comes to rest, besides what it does with its own memory: whoever has chosen the process's allocator may
+    /// have it give back what it holds.
+    pub at_rest: fn(),
     /// The store's key, from which ids get their fingerprints.
     pub key: HashKey,
     /// Whether every record set aside is kept for [`take_set_aside`](super::Engine::take_set_aside).
@@ -56,6 +62,8 @@ impl Default for Settings {
             kept: Kept::All,
             history: History::default(),
             epochs_in_flight: 2,
+            merge_beside_min: 16_384,
+            at_rest: || {},
             key: HashKey::new([0; 16]),
             stream_set_aside: false,
         }

@@ -293,6 +293,18 @@ impl Host for Timeline {
         drop(replaced);
         self.changed.notify_all();
     }
+
+    fn refresh(&self, worker: usize, state: State) {
+        let mut state = Arc::new(state);
+        let mut inner = self.lock();
+        let is_newest = |parts: &Vec<Part>| parts.iter().all(|part| part.worker != worker);
+        if inner.partial.values().all(is_newest) {
+            std::mem::swap(&mut inner.latest[worker], &mut state);
+        }
+        drop(inner);
+        // As above.
+        drop(state);
+    }
 }
 
 impl Inner {

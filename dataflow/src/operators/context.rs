@@ -92,8 +92,6 @@ impl Leave {
 pub(crate) struct Context {
     /// What counts.
     pub(crate) rules: Rules,
-    /// Which windows are kept.
-    pub(crate) windows: Windows,
     /// What the engine around the worker lets it do.
     pub(crate) leave: Cell<Leave>,
     /// The bindings of the epochs that are not complete.
@@ -149,10 +147,9 @@ impl Context {
     }
 
     /// The context of a new worker.
-    pub(crate) fn new(rules: Rules, windows: Windows) -> Rc<Self> {
+    pub(crate) fn new(rules: Rules) -> Rc<Self> {
         Rc::new(Context {
             rules,
-            windows,
             leave: Cell::new(Leave::NONE),
             bindings: RefCell::default(),
             upstream: RefCell::default(),

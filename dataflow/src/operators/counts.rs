@@ -11,9 +11,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
-use crate::trace::{Record as _, Run, Spine};
+use crate::trace::{Beside, Record as _, Run, Spine};
 
-use super::context::{Bound, Context, Leave, Start, State, Upstream, Windows};
+use super::arrangements::Arrangements;
+use super::context::{Bound, Context, Leave, State, Upstream, Windows};
 use super::correct::corrections;
 use super::inbox::Inbox;
 use super::packet::{Packet, by_hash_range};
@@ -57,14 +58,14 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Arrangements of some rows.
-    pub(crate) fn new(windows: Windows, rows: View) -> Self {
+    /// Arrangements of some rows, whose merges may be given to threads beside.
+    pub(crate) fn new(windows: Windows, rows: View, beside: &Beside) -> Self {
         Counts {
             windows,
-            base: Spine::new(rows.base),
-            overlaps: Spine::new(rows.overlaps),
-            days: Spine::new(rows.days),
-            corrections: Spine::new(rows.corrections),
+            base: Spine::new(rows.base, beside),
+            overlaps: Spine::new(rows.overlaps, beside),
+            days: Spine::new(rows.days, beside),
+            corrections: Spine::new(rows.corrections, beside),
         }
     }
 
@@ -101,6 +102,14 @@ impl Counts {
         self.follow(leave);
         self.insert(&delta, days);
         delta
+    }
+
+    /// Goes on with a merge by some records, and says whether there is more to be done.
+    pub(crate) fn tidy(&mut self, records: usize) -> bool {
+        self.base.tidy(records)
+            || self.overlaps.tidy(records)
+            || self.days.tidy(records)
+            || self.corrections.tidy(records)
     }
 
     /// The state, as runs that nobody changes.
@@ -189,18 +198,17 @@ fn days(
     days
 }
 
-/// Keeps the rows, which begin with those of `start`, and publishes every complete epoch after it.
+/// Keeps the rows, and publishes every complete epoch after `epoch`.
 pub(crate) fn counts<'s>(
     rows: Stream<'s, u64, Packet<RowUpdate>>,
     users: Stream<'s, u64, Packet<UniqueUpdate>>,
-    start: Start,
+    epoch: u64,
     context: &Rc<Context>,
+    arrangements: &Rc<Arrangements>,
     mut publisher: impl Publish + 'static,
 ) {
-    let context = Rc::clone(context);
-    let Start { epoch, mut state } = start;
+    let (context, arrangements) = (Rc::clone(context), Rc::clone(arrangements));
     let mut builder = OperatorBuilder::new("Counts".to_owned(), rows.scope());
-    let mut counts = Counts::new(context.windows, state.view.clone());
     let mut rows_input = builder.new_input(rows, by_hash_range());
     let mut users_input = builder.new_input(users, by_hash_range());
     builder.build(move |_| {
@@ -218,7 +226,9 @@ pub(crate) fn counts<'s>(
                 let Upstream { mut tally, ledger, visits } =
                     context.upstream.borrow_mut().remove(&next).unwrap_or_default();
                 let (rows, users, leave) = (rows.remove(next), users.remove(next), context.leave.get());
+                let mut counts = arrangements.counts.borrow_mut();
                 let delta = counts.apply(next, rows, users, &bound, &leave, &mut tally);
+                let mut state = arrangements.published.borrow_mut();
                 ledger.into_iter().for_each(|ledger| state.ledger = ledger);
                 visits.into_iter().for_each(|visits| state.visits = visits);
                 state.view = counts.view();

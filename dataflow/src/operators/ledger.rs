@@ -11,7 +11,7 @@ use crate::domain::rules::Rules;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
-use crate::trace::{Run, Spine};
+use crate::trace::{Beside, Run, Spine};
 
 use super::context::Leave;
 use super::records::{PackedMetrics, RowUpdate, VisitUpdate};
@@ -39,10 +39,10 @@ pub(crate) struct Effects {
 }
 
 impl Ledger {
-    /// A ledger of some facts.
-    pub(crate) fn new(rules: Rules, base: Granularity, facts: Vec<Run<Fact>>) -> Self {
+    /// A ledger of some facts, whose merges may be given to threads beside.
+    pub(crate) fn new(rules: Rules, base: Granularity, facts: Vec<Run<Fact>>, beside: &Beside) -> Self {
         Ledger {
-            spine: Spine::new(facts),
+            spine: Spine::new(facts, beside),
             base,
             resolver: Resolver::new(rules),
             facts_sorter: Sorter::new(),
@@ -69,6 +69,11 @@ impl Ledger {
         effects.rows = self.rows_sorter.sort(&[effects.rows]);
         fold_sorted(&mut effects.rows);
         effects
+    }
+
+    /// Goes on with a merge by some records, and says whether there is more to be done.
+    pub(crate) fn tidy(&mut self, records: usize) -> bool {
+        self.spine.tidy(records)
     }
 
     /// The arrangement's runs.

@@ -4,6 +4,7 @@
 //! nothing of timely ([`Ledger`](ledger::Ledger), [`Visits`](visits::Visits), [`Counts`](counts::Counts)); a file beside it
 //! holds the plumbing.
 
+pub(crate) mod arrangements;
 pub(crate) mod context;
 pub(crate) mod correct;
 pub(crate) mod counts;

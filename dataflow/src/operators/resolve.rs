@@ -8,26 +8,24 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use crate::domain::fact::Fact;
-use crate::trace::Run;
 
+use super::arrangements::Arrangements;
 use super::context::Context;
 use super::inbox::Inbox;
-use super::ledger::Ledger;
 use super::packet::{Packet, by_hash_range};
 use super::records::{RowUpdate, VisitUpdate};
 
 type RowUpdates<'s> = Stream<'s, u64, Packet<RowUpdate>>;
 type VisitUpdates<'s> = Stream<'s, u64, Packet<VisitUpdate>>;
 
-/// Resolves every click that an epoch's facts touch. Keeps the ledger, which begins with what is `known`.
+/// Resolves every click that an epoch's facts touch. Keeps the ledger.
 pub(crate) fn resolve<'s>(
     facts: Stream<'s, u64, Packet<Fact>>,
-    known: Vec<Run<Fact>>,
     context: &Rc<Context>,
+    arrangements: &Rc<Arrangements>,
 ) -> (RowUpdates<'s>, VisitUpdates<'s>) {
-    let context = Rc::clone(context);
+    let (context, arrangements) = (Rc::clone(context), Rc::clone(arrangements));
     let mut builder = OperatorBuilder::new("Resolve".to_owned(), facts.scope());
-    let mut ledger = Ledger::new(context.rules, context.windows.base, known);
     let mut input = builder.new_input(facts, by_hash_range());
     let (rows, row_updates) = builder.new_output();
     let (visits, visit_updates) = builder.new_output();
@@ -39,6 +37,7 @@ pub(crate) fn resolve<'s>(
             inbox.take_in(&mut input);
             let (mut rows, mut visits) = (rows.activate(), visits.activate());
             while let Some((epoch, held)) = inbox.next_complete(&frontiers[0]) {
+                let mut ledger = arrangements.ledger.borrow_mut();
                 let effects = ledger.apply(&held.pieces, &context.retention_before(epoch), context.leave.get());
                 rows.session(&held.capabilities[0]).give_container(&mut Packet(effects.rows));
                 visits.session(&held.capabilities[1]).give_container(&mut Packet(effects.visits));

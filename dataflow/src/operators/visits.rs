@@ -10,7 +10,7 @@ use crate::domain::retention::Retention;
 use crate::domain::window::Granularity;
 use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
-use crate::trace::{Run, Spine};
+use crate::trace::{Beside, Run, Spine};
 
 use super::context::{Leave, Windows};
 use super::records::{UniqueUpdate, VisitRecord, VisitUpdate, WindowCode};
@@ -44,10 +44,10 @@ impl Presence {
 }
 
 impl Visits {
-    /// An arrangement of some visits.
-    pub(crate) fn new(windows: Windows, visits: Vec<Run<VisitRecord>>) -> Self {
+    /// An arrangement of some visits, whose merges may be given to threads beside.
+    pub(crate) fn new(windows: Windows, visits: Vec<Run<VisitRecord>>, beside: &Beside) -> Self {
         Visits {
-            spine: Spine::new(visits),
+            spine: Spine::new(visits, beside),
             windows,
             visits_sorter: Sorter::new(),
             users_sorter: Sorter::new(),
@@ -72,6 +72,11 @@ impl Visits {
         let mut users = self.users_sorter.sort(&[users]);
         fold_sorted(&mut users);
         users
+    }
+
+    /// Goes on with a merge by some records, and says whether there is more to be done.
+    pub(crate) fn tidy(&mut self, records: usize) -> bool {
+        self.spine.tidy(records)
     }
 
     /// The arrangement's runs.

@@ -37,6 +37,7 @@ pub(crate) struct Merge<R> {
     len: usize,
     /// What is written and what is left, as runs that nobody changes.
     runs: Vec<Run<R>>,
+    is_done: bool,
 }
 
 /// What is left to read of a source.
@@ -60,6 +61,7 @@ impl<R: Record> Merge<R> {
             weaver: Weaver::new(len, since, age_min, horizon),
             len,
             runs: vec![older.run, newer.run],
+            is_done: false,
         }
     }
 
@@ -73,15 +75,20 @@ impl<R: Record> Merge<R> {
         &self.runs
     }
 
-    /// Reads some `fuel` more records, and says whether all are read.
-    pub(crate) fn work(&mut self, mut fuel: usize) -> bool {
+    /// Whether all is read.
+    pub(crate) fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Reads some `fuel` more records.
+    pub(crate) fn work(&mut self, mut fuel: usize) {
         let mut filled = false;
-        let all_read = loop {
-            if fuel == 0 {
-                break false;
-            }
+        while 0 < fuel {
             let [a, b] = self.sources.each_ref().map(Source::head);
-            let Some(taken) = self.weaver.weave(a, b, fuel.min(CHUNK_RECORDS)) else { break true };
+            let Some(taken) = self.weaver.weave(a, b, fuel.min(CHUNK_RECORDS)) else {
+                self.is_done = true;
+                break;
+            };
             self.sources.iter_mut().zip(taken).for_each(|(source, taken)| source.step(taken));
             fuel = fuel.saturating_sub(taken[0] + taken[1]);
             if let Some(full) = self.weaver.take_full() {
@@ -89,11 +96,10 @@ impl<R: Record> Merge<R> {
                 self.written.extend(full);
                 filled = true;
             }
-        };
+        }
         if filled {
             self.look_again();
         }
-        all_read
     }
 
     /// The one run, once all is read; `None` where nothing is left of it.

@@ -5,9 +5,11 @@
 //! contiguous range of the hash space, and its share of a run is a slice. A chunk is one block of bytes with a versioned layout:
 //! what is in memory is what a file would hold.
 
+pub(crate) mod beside;
 pub(crate) mod block;
 pub(crate) mod builder;
 pub(crate) mod chunk;
+mod going;
 pub(crate) mod layout;
 pub(crate) mod merge;
 pub(crate) mod record;
@@ -20,6 +22,7 @@ pub(crate) mod sweep;
 mod tests;
 mod weaver;
 
+pub(crate) use beside::{Beside, Helpers};
 pub(crate) use block::ALIGNMENT;
 pub(crate) use record::{Horizon, Record};
 pub(crate) use run::Run;

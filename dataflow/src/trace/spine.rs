@@ -4,7 +4,14 @@
 //! has binary digits, and every record is copied that often. What differs is the pace. There a merge must be done before a third
 //! run of its size comes, so all are hurried, and an epoch that sets off merges of every size takes several times as long as the one
 //! before. Here a third run waits its turn, and merges take their time: each epoch does about the same.
+//!
+//! And a worker does not wait for them. What an epoch owes to large merges is given to threads beside it; the next epoch that brings
+//! something looks for it, and does what nobody has begun.
 
+use std::mem;
+
+use super::beside::Beside;
+use super::going::Going;
 use super::merge::{Layer, Merge};
 use super::record::{Horizon, Record};
 use super::run::Run;
@@ -28,6 +35,7 @@ impl Pace {
 /// A logarithmic number of runs, merged piece by piece with every insertion.
 pub(crate) struct Spine<R> {
     pace: Pace,
+    beside: Beside,
     /// Oldest first.
     slots: Vec<Slot<R>>,
     /// No read tells epochs below it apart.
@@ -40,34 +48,49 @@ pub(crate) struct Spine<R> {
 
 enum Slot<R> {
     Layer(Layer<R>),
-    Merge(Box<Merge<R>>),
+    Merge(Going<R>),
 }
 
 impl<R: Record> Spine<R> {
-    /// An arrangement of some runs.
-    pub(crate) fn new(runs: Vec<Run<R>>) -> Self {
-        Spine::paced(runs, Pace::USUAL)
+    /// An arrangement of some runs, whose merges may be given to threads beside.
+    pub(crate) fn new(runs: Vec<Run<R>>, beside: &Beside) -> Self {
+        Spine::paced(runs, beside, Pace::USUAL)
     }
 
     /// The same, at a pace of its own.
-    pub(crate) fn paced(mut runs: Vec<Run<R>>, pace: Pace) -> Self {
+    pub(crate) fn paced(mut runs: Vec<Run<R>>, beside: &Beside, pace: Pace) -> Self {
         // In the order in which they would have grown here; how old their records are is not known: the next merge looks.
         runs.sort_by_key(|run| std::cmp::Reverse(run.len()));
         let slots = runs.into_iter().map(|run| Slot::Layer(Layer { run, age_min: i64::MIN })).collect();
-        Spine { pace, slots, since: 0, horizon: Horizon::NONE, written: 0 }
+        Spine { pace, beside: beside.clone(), slots, since: 0, horizon: Horizon::NONE, written: 0 }
     }
 
     /// Adds what an epoch brought.
     pub(crate) fn insert(&mut self, run: Option<Run<R>>) {
+        self.collect();
         let Some(run) = run else { return };
         let age_min = run.iter().map(R::age).min().expect("a run is not empty");
         let piece = (self.pace.per_record * run.len()).max(self.pace.piece_min);
-        let before = std::mem::take(&mut self.slots);
-        self.slots = before.into_iter().filter_map(|slot| slot.work(piece)).collect();
+        let beside = self.beside.clone();
+        self.change(|slot| slot.go_on(piece, &beside));
         self.slots.push(Slot::Layer(Layer { run, age_min }));
         while let Some(at) = self.next_pair() {
-            self.begin(at, piece);
+            self.begin(at, piece, &beside);
         }
+    }
+
+    /// Goes on with a merge by some records, and says whether there is more to be done: for times when nothing comes.
+    pub(crate) fn tidy(&mut self, records: usize) -> bool {
+        self.collect();
+        let nobody = Beside::nobody();
+        match self.slots.iter().rposition(|slot| matches!(slot, Slot::Merge(_))) {
+            Some(at) => {
+                let slot = self.slots.remove(at).go_on(records, &nobody);
+                self.slots.splice(at..at, slot);
+            }
+            None => self.next_pair().into_iter().for_each(|at| self.begin(at, records, &nobody)),
+        }
+        self.next_pair().is_some() || self.slots.iter().any(|slot| matches!(slot, Slot::Merge(_)))
     }
 
     /// Says that no read asks for an epoch below `since` any more.
@@ -107,47 +130,69 @@ impl<R: Record> Spine<R> {
         least.map(|(_, at)| at)
     }
 
-    fn begin(&mut self, at: usize, piece: usize) {
+    fn begin(&mut self, at: usize, piece: usize, beside: &Beside) {
         let mut pair = self.slots.drain(at..at + 2);
         let (Some(Slot::Layer(older)), Some(Slot::Layer(newer))) = (pair.next(), pair.next()) else {
             unreachable!("a pair is two layers")
         };
         drop(pair);
         let merge = Merge::new([older, newer], self.since, &self.horizon);
-        self.slots.splice(at..at, Slot::Merge(Box::new(merge)).work(piece));
+        self.slots.splice(at..at, Slot::Merge(Going::new(merge)).go_on(piece, beside));
+    }
+
+    /// Brings the merges here that are away.
+    fn collect(&mut self) {
+        self.change(|slot| match slot {
+            Slot::Merge(mut going) => {
+                going.fetch();
+                Slot::finished(going)
+            }
+            layer => Some(layer),
+        });
+    }
+
+    fn change(&mut self, change: impl FnMut(Slot<R>) -> Option<Slot<R>>) {
+        self.slots = mem::take(&mut self.slots).into_iter().filter_map(change).collect();
     }
 }
 
 impl<R: Record> Slot<R> {
     /// Goes on with a merge by some records; `None` where it ends and nothing is left.
-    fn work(self, records: usize) -> Option<Self> {
+    fn go_on(self, records: usize, beside: &Beside) -> Option<Self> {
         match self {
-            Slot::Merge(mut merge) => match merge.work(records) {
-                true => merge.finish().map(Slot::Layer),
-                false => Some(Slot::Merge(merge)),
-            },
+            Slot::Merge(mut going) => {
+                going.go_on(records, beside);
+                Slot::finished(going)
+            }
             layer => Some(layer),
+        }
+    }
+
+    fn finished(going: Going<R>) -> Option<Self> {
+        match going.finish() {
+            Ok(layer) => layer.map(Slot::Layer),
+            Err(going) => Some(Slot::Merge(going)),
         }
     }
 
     fn len(&self) -> usize {
         match self {
             Slot::Layer(layer) => layer.run.len(),
-            Slot::Merge(merge) => merge.len(),
+            Slot::Merge(going) => going.len(),
         }
     }
 
     fn runs(&self) -> &[Run<R>] {
         match self {
             Slot::Layer(layer) => std::slice::from_ref(&layer.run),
-            Slot::Merge(merge) => merge.runs(),
+            Slot::Merge(going) => going.runs(),
         }
     }
 
     fn settle(&mut self) {
         match self {
             Slot::Layer(layer) => layer.settle(),
-            Slot::Merge(merge) => merge.settle(),
+            Slot::Merge(going) => going.settle(),
         }
     }
 }

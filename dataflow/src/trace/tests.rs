@@ -1,7 +1,7 @@
 //! Runs against a `BTreeMap`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ use super::merge::{Layer, Merge};
 use super::sort::{Sorter, fold_sorted, merge_sorted};
 use super::spine::Pace;
 use super::sweep::{Part, sweep};
-use super::{Horizon, Record, Run, Spine};
+use super::{Beside, Helpers, Horizon, Record, Run, Spine};
 
 /// Ad, window, epoch, copies.
 type Update = (Fingerprint, u32, u64, i64);
@@ -62,12 +62,24 @@ fn updates(len: usize) -> impl Strategy<Value = Vec<Update>> {
 fn merge(pair: [&Run<OverlapRecord>; 2], since: u64, fuels: &[usize]) -> Option<Run<OverlapRecord>> {
     let mut merge = Merge::new(pair.map(|run| Layer { run: run.clone(), age_min: 0 }), since, &Horizon::NONE);
     let mut fuels = fuels.iter().cycle();
-    while !merge.work(*fuels.next().expect("there is some fuel")) {}
+    while !merge.is_done() {
+        merge.work(*fuels.next().expect("there is some fuel"));
+    }
     merge.finish().map(|merged| merged.run)
 }
 
 fn paces() -> impl Strategy<Value = Pace> {
     (2_usize..9, 1_usize..100).prop_map(|(per_record, piece_min)| Pace { per_record, piece_min })
+}
+
+/// Merges in place; or with two threads beside, all of them or the larger ones.
+fn besides() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![Just(None), Just(Some(0)), Just(Some(100))]
+}
+
+fn beside(len_min: Option<usize>) -> Beside {
+    static HELPERS: LazyLock<Helpers> = LazyLock::new(|| Helpers::start(2).expect("threads can be started"));
+    len_min.map_or_else(Beside::nobody, |len_min| HELPERS.beside(len_min))
 }
 
 /// Bytes at an aligned address, as if they were a file's.
@@ -167,9 +179,9 @@ proptest! {
 
     #[test]
     fn a_spine_holds_the_sum_of_its_epochs(
-        epochs in vec(updates(60), 1..30), behind in 0_u64..4, pace in paces()
+        epochs in vec(updates(60), 1..30), behind in 0_u64..4, pace in paces(), len_min in besides(), tidied in 0_usize..4
     ) {
-        let mut spine = Spine::paced(Vec::new(), pace);
+        let mut spine = Spine::paced(Vec::new(), &beside(len_min), pace);
         let mut all = Vec::new();
         for (number, updates) in epochs.iter().enumerate() {
             let epoch = number as u64 + 1;
@@ -188,13 +200,18 @@ proptest! {
                 let at_zero: Vec<Update> = visible.iter().map(|(ad, window, _, n)| (*ad, *window, 0, *n)).collect();
                 prop_assert_eq!(found, model(&at_zero, 0), "as of {} with since {}", as_of, since);
             }
+            for _ in 0..tidied {
+                spine.tidy(7);
+            }
         }
     }
 
     /// However long the epochs are: as many runs as the state has binary digits, some of them merging, and no more.
     #[test]
-    fn a_spine_has_few_runs(lens in vec(prop_oneof![1_usize..40, 1_usize..3_000], 1..120), pace in paces()) {
-        let mut spine = Spine::paced(Vec::new(), pace);
+    fn a_spine_has_few_runs(
+        lens in vec(prop_oneof![1_usize..40, 1_usize..3_000], 1..120), pace in paces(), len_min in besides()
+    ) {
+        let mut spine = Spine::paced(Vec::new(), &beside(len_min), pace);
         let mut from = 0;
         for len in lens {
             let ads = from..from + len as u64;
@@ -207,6 +224,9 @@ proptest! {
             let digits = 64 - from.leading_zeros() as usize;
             prop_assert!(runs.len() <= 2 * digits, "{} runs of {} records", runs.len(), from);
         }
+        while spine.tidy(1_000) {}
+        let lens: Vec<usize> = spine.runs().iter().map(Run::len).collect();
+        prop_assert!(lens.is_sorted_by(|older, newer| 2 * newer <= *older), "tidied runs of {:?} records", lens);
     }
 
     #[test]
@@ -240,9 +260,8 @@ fn a_merge_in_progress_hides_nothing_and_gives_back_what_it_has_read() {
     keys.dedup();
     let layers = [&older, &newer].map(|updates| Layer { run: run(updates).expect("there are records"), age_min: 0 });
     let mut merge = Merge::new(layers, 3, &Horizon::NONE);
-    let mut all_read = false;
-    while !all_read {
-        all_read = merge.work(7_001);
+    while !merge.is_done() {
+        merge.work(7_001);
         let runs = merge.runs();
         let (mut seen, mut swept, mut found) = (Model::new(), 0, 0);
         for record in runs.iter().flat_map(Run::iter) {

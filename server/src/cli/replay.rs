@@ -136,6 +136,7 @@ pub(super) fn start(
         epochs_in_flight: config.epochs_in_flight,
         key,
         stream_set_aside: outputs.quarantine.is_some() || outputs.parked.is_some(),
+        ..Settings::default()
     };
     let engine = Engine::start(settings, source.streams())?;
     Ok((source, engine))

@@ -9,12 +9,13 @@ use clap::Args;
 use recount_connectors::data_dir::{NewStore, StoreSource};
 use recount_connectors::{FileSource, SourceSettings};
 use recount_dataflow::domain::fingerprint::HashKey;
-use recount_dataflow::engine::{Kept, Settings};
+use recount_dataflow::engine::Settings;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::settings::{EngineArgs, RulesArgs, given};
 use super::{CliError, Global, kafka_source as kafka, logging};
+use crate::allocator::give_back;
 use crate::config::{Config, FlagSetting};
 use crate::lineage::Lineage;
 use crate::server::{self, Input, Pace, Ready, ServerSettings, SinksSettings, StoreSettings};
@@ -140,11 +141,11 @@ fn server_settings(config: &Config) -> Result<ServerSettings, CliError> {
         rules: config.service_rules()?,
         workers: config.workers,
         epoch_records: config.epoch_records,
-        kept: Kept::All,
         history: config.history,
         epochs_in_flight: config.epochs_in_flight,
         key: HashKey::new(random()?),
-        stream_set_aside: false,
+        at_rest: give_back,
+        ..Settings::default()
     };
     Ok(ServerSettings {
         engine,

@@ -56,8 +56,11 @@ pub fn settings(history: &History) -> Settings {
         kept: plan.kept,
         history: Kept { epochs: plan.history_epochs, age: Duration::from_secs(1 << 30), bytes: usize::MAX },
         epochs_in_flight: plan.epochs_in_flight,
+        // All merges beside the workers, some, or none.
+        merge_beside_min: [0, 100, usize::MAX][(history.seed % 3) as usize],
         key: HashKey::new(secret),
         stream_set_aside: true,
+        ..Settings::default()
     }
 }
 
@@ -157,7 +160,11 @@ impl Feeder {
         engine.close_bound(binding)
     }
 
-    fn push(&mut self, engine: &mut Engine, records: &[&Delivered], wall_ms: i64) -> Result<(), EngineError> {
+    /// Feeds records, in their order.
+    ///
+    /// # Errors
+    /// Where the engine stops.
+    pub fn push(&mut self, engine: &mut Engine, records: &[&Delivered], wall_ms: i64) -> Result<(), EngineError> {
         self.batches(records).into_iter().try_for_each(|batch| engine.push(batch, Some(wall_ms)))
     }
 
