@@ -232,6 +232,55 @@ async fn where_it_is_cut_off_a_start_is_refused_and_a_service_goes_on() {
     assert_eq!(code, Some(0));
 }
 
+/// Only what a checkpoint holds may leave the log, and a checkpoint that did not reach its bucket holds nothing.
+#[tokio::test]
+async fn retention_waits_for_a_bucket_that_is_away() {
+    let bucket = Bucket::make();
+    let settings = Settings::of(&bucket);
+    let dir = tempfile::tempdir().unwrap();
+    let small = [
+        OFTEN,
+        ("STORE__CHECKPOINTS_TIMEOUT", "3s"),
+        ("STORE__PARTITIONS", "1"),
+        ("STORE__SEGMENT_BYTES", "4KiB"),
+        ("STORE__LOG_RETENTION_BYTES", "8KiB"),
+    ];
+    let settings = settings.with(&small);
+    let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+    feed(&mut daemon, 0, 400).await;
+    daemon.checkpoint().await;
+    let [held] = daemon.metrics(["log_bytes"]).await;
+    bucket.link().cut();
+    let [failed] = daemon.metrics(["checkpoint_failures_total"]).await;
+    for round in 1..5 {
+        feed(&mut daemon, round, 400).await;
+    }
+    let failing = async {
+        while daemon.metrics(["checkpoint_failures_total"]).await[0] <= failed {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, failing).await.expect("checkpoints fail and are counted");
+    let [kept] = daemon.metrics(["log_bytes"]).await;
+    assert!(kept > held + 3.0 * 8_192.0, "{kept} bytes are in the log, {held} were before the bucket was away");
+    let rows = daemon.newest_rows().await;
+    daemon.kill();
+    bucket.link().mend();
+    // Nothing but the log knows of the last rounds.
+    let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+    assert_eq!(daemon.newest_rows().await, rows);
+    assert_eq!(received(&rows), 5 * 400);
+    let letting_go = async {
+        while daemon.metrics(["log_bytes"]).await[0] >= kept {
+            feed(&mut daemon, 5, 1).await;
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, letting_go).await.expect("the log lets go once the bucket is back");
+    let (code, said) = daemon.stop().await;
+    assert_eq!(code, Some(0), "{said}");
+}
+
 #[tokio::test]
 async fn of_two_writers_that_make_the_same_checkpoint_the_later_one_is_right() {
     let bucket = Bucket::make();

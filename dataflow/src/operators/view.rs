@@ -69,20 +69,7 @@ impl View {
 
     /// The same, as far as rows of one granularity need it.
     pub(crate) fn rows_of_ads(&self, ads: &[Fingerprint], granularity: Granularity) -> OfAds<'_> {
-        match granularity {
-            Granularity::Day if self.windows.days => self.find(ads, &[], &[], &self.days),
-            granularity if granularity == self.windows.base => self.find(ads, &self.base, &[], &[]),
-            _ => self.find(ads, &self.base, &self.overlaps, &[]),
-        }
-    }
-
-    fn find<'a>(
-        &'a self,
-        ads: &[Fingerprint],
-        base: &'a [Run<CountRecord>],
-        overlaps: &'a [Run<OverlapRecord>],
-        days: &'a [Run<CountRecord>],
-    ) -> OfAds<'a> {
+        let Summed { base, overlaps, days } = self.summed(granularity);
         OfAds {
             base: Found::new(ads, base),
             overlaps: Found::new(ads, overlaps),
@@ -92,10 +79,38 @@ impl View {
         }
     }
 
+    /// The same of one ad.
+    pub(crate) fn rows_of_ad(&self, ad: Fingerprint, granularity: Granularity) -> OfAd<'_> {
+        let Summed { base, overlaps, days } = self.summed(granularity);
+        OfAd {
+            windows: self.windows,
+            base: slices(base, ad),
+            overlaps: slices(overlaps, ad),
+            days: slices(days, ad),
+            corrections: slices(&self.corrections, ad),
+        }
+    }
+
+    /// What rows of a granularity are the sums of.
+    fn summed(&self, granularity: Granularity) -> Summed<'_> {
+        match granularity {
+            Granularity::Day if self.windows.days => Summed { base: &[], overlaps: &[], days: &self.days },
+            granularity if granularity == self.windows.base => Summed { base: &self.base, overlaps: &[], days: &[] },
+            _ => Summed { base: &self.base, overlaps: &self.overlaps, days: &[] },
+        }
+    }
+
     fn nothing(&self) -> OfAd<'_> {
         let windows = self.windows;
         OfAd { windows, base: Vec::new(), overlaps: Vec::new(), days: Vec::new(), corrections: Vec::new() }
     }
+}
+
+/// The runs that rows of one granularity are summed from.
+struct Summed<'a> {
+    base: &'a [Run<CountRecord>],
+    overlaps: &'a [Run<OverlapRecord>],
+    days: &'a [Run<CountRecord>],
 }
 
 /// Some base windows of an ad, whose rows of every size are asked for.
@@ -156,11 +171,16 @@ fn slices<R: Record>(runs: &[Run<R>], ad: Fingerprint) -> Vec<&[R]> {
 
 /// The records of one ad. Each slice is in the order of windows and then of epochs, so a viral ad is searched, not scanned.
 pub(crate) struct OfAd<'a> {
-    windows: Windows,
-    base: Vec<&'a [CountRecord]>,
-    overlaps: Vec<&'a [OverlapRecord]>,
-    days: Vec<&'a [CountRecord]>,
-    corrections: Vec<&'a [CorrectionRecord]>,
+    /// Which windows are kept.
+    pub(crate) windows: Windows,
+    /// Of the base granularity.
+    pub(crate) base: Vec<&'a [CountRecord]>,
+    /// Of the larger granularities.
+    pub(crate) overlaps: Vec<&'a [OverlapRecord]>,
+    /// Of days, where they are kept apart.
+    pub(crate) days: Vec<&'a [CountRecord]>,
+    /// Of every granularity.
+    pub(crate) corrections: Vec<&'a [CorrectionRecord]>,
 }
 
 impl<'a> OfAd<'a> {

@@ -4,6 +4,7 @@ mod answer;
 mod digest;
 mod explain;
 mod of_ad;
+mod of_ads;
 mod reader;
 mod rows;
 mod sizes;

@@ -1,13 +1,12 @@
-//! The rows of one ad: a look-up in every run that may say something of them, and one pass over what is found.
+//! The rows of one ad: one pass over what its runs hold of it.
 
 use std::ops::Range;
 
-use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::Metrics;
 use crate::domain::window::Granularity;
 use crate::operators::records::{CountRecord, WindowCode};
-use crate::operators::view::View;
-use crate::trace::{Record, Run};
+use crate::operators::view::OfAd;
+use crate::trace::Record;
 
 /// Which rows are asked for.
 #[derive(Clone)]
@@ -25,6 +24,7 @@ pub(super) struct RowReader {
 }
 
 /// A row, or a part of one.
+#[derive(Clone, Copy)]
 pub(super) struct AdRow {
     /// The window's number.
     pub(super) window: u32,
@@ -41,25 +41,25 @@ impl AdRow {
 
 impl RowReader {
     /// An ad's rows, by window. Among them may be some that are no rows ([`Metrics::is_row`]).
-    pub(super) fn read(&mut self, view: &View, ad: Fingerprint, asked: &Asked) -> &[AdRow] {
+    pub(super) fn read(&mut self, of_ad: &OfAd<'_>, asked: &Asked) -> &[AdRow] {
         self.rows.clear();
-        self.sum(view, ad, asked);
-        self.count_corrections(view, ad, asked);
+        self.sum(of_ad, asked);
+        self.count_corrections(of_ad, asked);
         &self.rows
     }
 
     /// Sums the rows, by window.
-    fn sum(&mut self, view: &View, ad: Fingerprint, asked: &Asked) {
+    fn sum(&mut self, of_ad: &OfAd<'_>, asked: &Asked) {
         let Asked { granularity, windows, as_of } = asked;
-        let kept = view.windows;
+        let kept = of_ad.windows;
         if *granularity == Granularity::Day && kept.days {
-            self.sum_records(&view.days, ad, windows.clone(), *as_of, 1);
+            self.sum_records(&of_ad.days, windows.clone(), *as_of, 1);
         } else {
             let per = kept.base.per(*granularity);
             let of_base = windows.start.saturating_mul(per)..windows.end.saturating_mul(per);
-            self.sum_records(&view.base, ad, of_base, *as_of, per);
+            self.sum_records(&of_ad.base, of_base, *as_of, per);
             if *granularity != kept.base {
-                for overlaps in view.overlaps.iter().flat_map(|run| run.find(ad)) {
+                for overlaps in &of_ad.overlaps {
                     let inside = between(overlaps, |overlap| overlap.window, codes(*granularity, windows));
                     let visible = inside.iter().filter(|overlap| overlap.epoch <= *as_of);
                     self.rows.extend(visible.map(|overlap| {
@@ -82,8 +82,8 @@ impl RowReader {
     }
 
     /// Adds records of a range of windows, under the number of the window `per` times as large.
-    fn sum_records(&mut self, runs: &[Run<CountRecord>], ad: Fingerprint, range: Range<u32>, as_of: u64, per: u32) {
-        for records in runs.iter().flat_map(|run| run.find(ad)) {
+    fn sum_records(&mut self, slices: &[&[CountRecord]], range: Range<u32>, as_of: u64, per: u32) {
+        for records in slices {
             for record in between(records, |record| record.window, range.clone()) {
                 if record.epoch() > as_of {
                     continue;
@@ -98,10 +98,10 @@ impl RowReader {
     }
 
     /// Numbers the rows by their newest corrections, walking over both side by side.
-    fn count_corrections(&mut self, view: &View, ad: Fingerprint, asked: &Asked) {
+    fn count_corrections(&mut self, of_ad: &OfAd<'_>, asked: &Asked) {
         let (Some(first), Some(last)) = (self.rows.first(), self.rows.last()) else { return };
         let range = codes(asked.granularity, &(first.window..last.window + 1));
-        for corrections in view.corrections.iter().flat_map(|run| run.find(ad)) {
+        for corrections in &of_ad.corrections {
             let mut rows = self.rows.iter_mut().peekable();
             for correction in between(corrections, |correction| correction.window, range.clone()) {
                 while rows.next_if(|row| row.window < correction.window.window()).is_some() {}

@@ -14,8 +14,12 @@ use crate::trace::Record as _;
 
 use super::answer::{Correction, Row, RowChange};
 use super::of_ad::{AdRow, Asked, RowReader};
+use super::of_ads::Table;
 use super::reader::Shared;
 use super::{ReadError, Snapshot};
+
+/// Ads that are looked up together: many enough to go through runs with, and few enough that their rows stay in the cache.
+const ADS_AT_ONCE: usize = 1_024;
 
 /// An ad that a snapshot may have rows of.
 #[derive(Clone, Debug)]
@@ -59,7 +63,11 @@ impl Snapshot {
         self.check_kept(granularity)?;
         let ad = Ad { name: Arc::from(ad_id), fingerprint: self.shared.key.ad(ad_id) };
         let asked = self.asked(granularity, starting_in(granularity, start_ms, end_ms));
-        self.visit_rows(&mut RowReader::default(), &ad, &asked, &mut visit);
+        if let Some(view) = self.view_of(ad.fingerprint) {
+            let mut reader = RowReader::default();
+            let rows = reader.read(&view.rows_of_ad(ad.fingerprint, granularity), &asked);
+            self.visit_rows(&ad, rows, &asked, &mut visit);
+        }
         Ok(())
     }
 
@@ -90,8 +98,7 @@ impl Snapshot {
         if windows.is_empty() {
             return Ok(());
         }
-        let (mut reader, asked) = (RowReader::default(), Asked { granularity, windows, as_of: self.as_of() });
-        self.ads().iter().for_each(|ad| self.visit_rows(&mut reader, ad, &asked, &mut visit));
+        self.visit_table(&self.ads(), &Asked { granularity, windows, as_of: self.as_of() }, &mut visit);
         Ok(())
     }
 
@@ -112,8 +119,7 @@ impl Snapshot {
         mut visit: impl FnMut(&Row),
     ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
-        let (mut reader, asked) = (RowReader::default(), self.asked(granularity, 0..WINDOW_MAX));
-        ads.iter().for_each(|ad| self.visit_rows(&mut reader, ad, &asked, &mut visit));
+        self.visit_table(ads, &self.asked(granularity, 0..WINDOW_MAX), &mut visit);
         Ok(())
     }
 
@@ -167,12 +173,22 @@ impl Snapshot {
         Asked { granularity, windows: first..windows.end, as_of: self.as_of() }
     }
 
-    fn visit_rows(&self, reader: &mut RowReader, ad: &Ad, asked: &Asked, visit: &mut impl FnMut(&Row)) {
-        let Some(view) = self.view_of(ad.fingerprint) else { return };
+    fn visit_table(&self, ads: &[Ad], asked: &Asked, visit: &mut impl FnMut(&Row)) {
+        let mut table = Table::default();
+        for some in ads.chunks(ADS_AT_ONCE) {
+            let fingerprints: Vec<Fingerprint> = some.iter().map(|ad| ad.fingerprint).collect();
+            table.fill(&self.workers, &fingerprints, asked);
+            for (ad, rows) in some.iter().zip(table.rows()) {
+                self.visit_rows(ad, rows, asked, visit);
+            }
+        }
+    }
+
+    fn visit_rows(&self, ad: &Ad, rows: &[AdRow], asked: &Asked, visit: &mut impl FnMut(&Row)) {
         let (granularity, watermark) = (asked.granularity, self.watermark());
         // One row for all of them: the name is shared once an ad, not once a row.
         let mut of_ad = row(&ad.name, granularity, 0, Metrics::default(), 0, watermark);
-        for AdRow { window, revision, metrics } in reader.read(view, ad.fingerprint, asked) {
+        for AdRow { window, revision, metrics } in rows {
             if metrics.is_row() {
                 of_ad.window_start_ms = granularity.start_ms(*window);
                 of_ad.state = WindowState::of(granularity, of_ad.window_start_ms, watermark);
