@@ -12,6 +12,7 @@ use crate::operators::context::{Start, Windows};
 use crate::read::{Reader, SetAside, Shared, Streams};
 use crate::store::{BindingSink, EpochBinding};
 use crate::trace::Helpers;
+use crate::trace::block::release_free;
 use crate::worker::{self, Host as _, Setup, Share};
 
 use super::sequencer::{Sealed, Sequencer};
@@ -29,6 +30,7 @@ pub struct Engine {
     guards: Option<WorkerGuards<()>>,
     /// They end after the workers.
     _helpers: Helpers,
+    at_rest: fn(),
 }
 
 impl Engine {
@@ -103,6 +105,7 @@ impl Engine {
             shared: Arc::new(shared),
             guards: Some(guards),
             _helpers: helpers,
+            at_rest,
         })
     }
 
@@ -198,6 +201,13 @@ impl Engine {
         let newest = self.sequencer.newest();
         self.wait_for(newest)?;
         Ok(newest)
+    }
+
+    /// Gives back the memory that is held for epochs to come, as workers do by themselves when nothing has come for a while: for whoever
+    /// knows that nothing will.
+    pub fn rest(&self) {
+        release_free();
+        (self.at_rest)();
     }
 
     /// Takes what was set aside (quarantined and parked) in complete epochs since the last call, every record once, by epoch and

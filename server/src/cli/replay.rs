@@ -19,6 +19,7 @@ use super::serve::{decode_threads, random};
 use super::settings::{EngineArgs, RulesArgs};
 use super::table::grouped;
 use super::{CliError, Global, logging};
+use crate::allocator::give_back;
 use crate::config::Config;
 use crate::convert::names::granularity_by_name;
 
@@ -135,6 +136,7 @@ pub(super) fn start(
         history,
         epochs_in_flight: config.epochs_in_flight,
         key,
+        at_rest: give_back,
         stream_set_aside: outputs.quarantine.is_some() || outputs.parked.is_some(),
         ..Settings::default()
     };
@@ -160,6 +162,9 @@ pub(super) fn drive(mut source: FileSource, engine: &mut Engine, outputs: &mut O
     progress.finish();
     let snapshot = engine.reader().snapshot(None)?;
     let elapsed = started.elapsed();
+    // What follows is the table, which needs room of its own.
+    drop(source);
+    engine.rest();
     let corrections = outputs.corrections_by_cause().clone();
     Ok(Replayed { snapshot, elapsed, corrections })
 }
