@@ -89,8 +89,8 @@ impl Engine {
         // The number of epochs in flight bounds these channels.
         let (shares, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| unbounded()).unzip();
         let begin = starts.zip(receivers).map(Some).collect();
-        let helpers =
-            Helpers::start(workers).map_err(|cause| EngineError::Start { workers, cause: cause.to_string() })?;
+        let helpers = Helpers::start(workers.div_ceil(2))
+            .map_err(|cause| EngineError::Start { workers, cause: cause.to_string() })?;
         let (rules, at_rest) = (settings.rules, settings.at_rest);
         let setup = Setup { rules, windows, beside: helpers.beside(settings.merge_beside_min), at_rest };
         let guards = start_workers(workers, setup, begin, &timeline)?;

@@ -21,8 +21,8 @@ pub struct Settings {
     pub history: History,
     /// Epochs that may be closed and not complete, at least 1.
     pub epochs_in_flight: usize,
-    /// Merges of at least so many records are left to threads beside the workers, as many as there are workers. Where merges
-    /// are done decides nothing but speed.
+    /// Merges of at least so many records are left to threads beside the workers, one for every two. Where merges are done
+    /// decides nothing but speed.
     pub merge_beside_min: usize,
     /// What a worker does that comes to rest, besides what it does with its own memory: whoever has chosen the process's allocator may
     /// have it give back what it holds.

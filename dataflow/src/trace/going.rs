@@ -1,9 +1,10 @@
 //! A merge on its way, as a spine holds it: here, or with a thread beside.
 
-use std::mem;
 use std::sync::{Arc, Mutex};
+use std::{mem, thread};
 
 use super::beside::{Beside, Errand};
+use super::layout::CHUNK_RECORDS;
 use super::merge::{Layer, Merge};
 use super::record::Record;
 use super::run::Run;
@@ -33,16 +34,23 @@ struct Piece<R> {
 }
 
 impl<R: Record> Piece<R> {
-    fn work(&mut self) {
-        if let Some(merge) = &mut self.merge {
-            merge.work(mem::take(&mut self.fuel));
-        }
+    /// Goes on by a chunk at most, and says whether there is more to do.
+    fn step(&mut self) -> bool {
+        let Some(merge) = &mut self.merge else { return false };
+        let now = self.fuel.min(CHUNK_RECORDS);
+        merge.work(now);
+        self.fuel -= now;
+        0 < self.fuel && !merge.is_done()
     }
 }
 
 impl<R: Record> Errand for Desk<R> {
     fn run(&self) {
-        self.0.lock().expect(UNHARMED).work();
+        let mut piece = self.0.lock().expect(UNHARMED);
+        while piece.step() {
+            // Nobody waits for this yet, and a reader may wait for a core.
+            thread::yield_now();
+        }
     }
 }
 
@@ -105,7 +113,7 @@ impl<R: Record> Going<R> {
             Place::Away(desk) => {
                 let mut piece = desk.0.lock().expect(UNHARMED);
                 // Where no thread has come to it yet.
-                piece.work();
+                while piece.step() {}
                 piece.merge.take().expect("it lies there until it is taken back")
             }
             Place::InHand => unreachable!("what is taken back is laid down"),

@@ -26,7 +26,7 @@ pub(crate) const KEYS: [Key; 64] = [
     key("rules.max_future_skew", "5m", "how far a time may lie ahead of its arrival"),
     key("rules.counts_retention", "90d", "how far behind the watermark rows are kept, or off; a replay keeps all"),
     key("dedup.fallback", "false", "whether a click without click_id is known by its ad, user and minute"),
-    key("engine.workers", CORES, "worker threads, each with one beside it that merges; `cores` is one a core"),
+    key("engine.workers", CORES, "worker threads, with one that merges for every two; `cores` is one a core"),
     key("engine.epoch_records", "50000", "records after which an epoch closes"),
     key("engine.epoch_interval", "100ms", "time after which an epoch closes (serve only)"),
     key("engine.epochs_in_flight", "2", "epochs that may be closed and not complete"),
