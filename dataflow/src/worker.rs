@@ -29,7 +29,6 @@ const RESTING_PARKS: u32 = 10;
 const TIDY_RECORDS: usize = 32_768;
 
 /// What every worker is set up with.
-#[derive(Clone)]
 pub(crate) struct Setup {
     /// What counts.
     pub(crate) rules: Rules,

@@ -93,7 +93,9 @@ fn workers_that_rest_tidy_up_and_nothing_reads_otherwise() {
         engine.close_epoch(Some(wall_ms(&history, 0))).unwrap();
         engine.drain().unwrap();
         let busy = reader.snapshot(None).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(120);
         let tidied = loop {
+            assert!(Instant::now() < deadline, "the workers do not tidy up");
             let snapshot = reader.snapshot(None).unwrap();
             if runs(&snapshot) < runs(&busy) {
                 break snapshot;

@@ -297,12 +297,13 @@ impl Host for Timeline {
     fn refresh(&self, worker: usize, state: State) {
         let mut state = Arc::new(state);
         let mut inner = self.lock();
-        let is_newest = |parts: &Vec<Part>| parts.iter().all(|part| part.worker != worker);
-        if inner.partial.values().all(is_newest) {
+        // What it has published of an epoch that is not complete would be in it.
+        let is_ahead = |parts: &Vec<Part>| parts.iter().any(|part| part.worker == worker);
+        if !inner.partial.values().any(is_ahead) {
             std::mem::swap(&mut inner.latest[worker], &mut state);
         }
         drop(inner);
-        // As above.
+        // What nobody else holds is freed outside of the lock.
         drop(state);
     }
 }

@@ -35,17 +35,6 @@ impl View {
         View { windows, base: Vec::new(), overlaps: Vec::new(), days: Vec::new(), corrections: Vec::new() }
     }
 
-    /// What is known of an ad: one look-up an arrangement, whatever is asked of it then.
-    pub(crate) fn of_ad(&self, ad: Fingerprint) -> OfAd<'_> {
-        OfAd {
-            windows: self.windows,
-            base: slices(&self.base, ad),
-            overlaps: slices(&self.overlaps, ad),
-            days: slices(&self.days, ad),
-            corrections: slices(&self.corrections, ad),
-        }
-    }
-
     /// What is known of some ads, sorted and distinct, as far as [`WindowsOfAd`] go: one pass over an arrangement, whatever is asked
     /// of each ad then.
     pub(crate) fn of_ads(&self, ads: &[WindowsOfAd]) -> OfAds<'_> {
@@ -79,7 +68,7 @@ impl View {
         }
     }
 
-    /// The same of one ad.
+    /// The same of one ad: one look-up an arrangement, whatever is asked of it then.
     pub(crate) fn rows_of_ad(&self, ad: Fingerprint, granularity: Granularity) -> OfAd<'_> {
         let Summed { base, overlaps, days } = self.summed(granularity);
         OfAd {

@@ -125,7 +125,7 @@ impl Snapshot {
             return Vec::new();
         };
         let window = WindowCode::new(granularity, window);
-        let revisions = view.of_ad(ad).corrections(window, self.as_of()).into_iter();
+        let revisions = view.rows_of_ad(ad, window.granularity()).corrections(window, self.as_of()).into_iter();
         let revisions = revisions.filter(|record| record.window.is_row(&self.retention()));
         revisions.map(|record| correction(&self.shared, record)).collect()
     }
