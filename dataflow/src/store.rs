@@ -77,6 +77,18 @@ pub trait NewFile: Send {
 pub trait Mapped: Send + Sync {
     /// The bytes.
     fn bytes(&self) -> &[u8];
+
+    /// Copies the bytes at `at` out. What the device can not read is an error here; to whoever looks at [`bytes`](Mapped::bytes) the
+    /// system can only say it by ending the process.
+    ///
+    /// # Errors
+    /// What the system said; `UnexpectedEof` where there are not so many.
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let end = at.checked_add(buffer.len() as u64).filter(|end| *end <= self.bytes().len() as u64);
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(&self.bytes()[at as usize..end as usize]);
+        Ok(())
+    }
 }
 
 /// Some bytes of a file, with their checksum.

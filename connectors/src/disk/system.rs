@@ -115,7 +115,7 @@ impl Disk for SystemDisk {
     }
 
     fn map(&self, path: &str) -> io::Result<Arc<dyn Mapped>> {
-        map::map(&File::open(self.path(path))?)
+        map::map(File::open(self.path(path))?)
     }
 
     fn lock(&self, path: &str, owner: &str) -> io::Result<Box<dyn Lock>> {

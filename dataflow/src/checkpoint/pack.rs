@@ -108,14 +108,19 @@ impl Packs {
         file
     }
 
-    /// Holds the bytes of a place to their checksum.
-    pub(crate) fn check(&self, place: Place) -> Result<(), CheckpointError> {
+    /// Holds the bytes of a place to their checksum. They are read, through `buffer`, rather than looked at: what the device can not
+    /// read is damage then, and not the end of the process.
+    pub(crate) fn check(&self, place: Place, buffer: &mut Vec<u8>) -> Result<(), CheckpointError> {
         let missing = || CheckpointError::damaged("manifest", format!("it names no pack {}", place.pack));
         let (name, file) = self.files.get(&place.pack).ok_or_else(missing)?;
         let end = place.at.checked_add(place.bytes).filter(|end| *end <= file.bytes().len() as u64);
         let short = || CheckpointError::damaged(name, format!("is shorter than the piece at byte {}", place.at));
-        let piece = &file.bytes()[place.at as usize..end.ok_or_else(short)? as usize];
-        let is_whole = place.at.is_multiple_of(ALIGNMENT as u64) && crc32fast::hash(piece) == place.crc;
+        end.ok_or_else(short)?;
+        buffer.resize(place.bytes as usize, 0);
+        let unread =
+            |cause| CheckpointError::damaged(name, format!("the piece at byte {} can not be read: {cause}", place.at));
+        file.read_exact_at(buffer, place.at).map_err(unread)?;
+        let is_whole = place.at.is_multiple_of(ALIGNMENT as u64) && crc32fast::hash(buffer) == place.crc;
         let broken =
             || CheckpointError::damaged(name, format!("the piece at byte {} is not what was written", place.at));
         is_whole.then_some(()).ok_or_else(broken)

@@ -39,7 +39,7 @@ pub(crate) fn extend(
         && (first_stale < kept.len() || !bytes.is_empty() && piece.place.bytes < 2 * bytes.len() as u64)
     {
         let pack = Packs::open(store, &[packs[&piece.place.pack]])?;
-        pack.check(piece.place)?;
+        pack.check(piece.place, &mut Vec::new())?;
         bytes = [pack.piece(piece.place), &bytes].concat();
         merged.extend(kept.pop());
     }

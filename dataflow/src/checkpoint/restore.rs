@@ -100,10 +100,11 @@ fn check(packs: &Packs, pieces: &[Place]) -> Result<(), CheckpointError> {
     let threads = thread::available_parallelism().map_or(1, |cores| cores.get());
     let share = pieces.len().div_ceil(threads).max(1);
     thread::scope(|scope| {
-        let parts: Vec<_> = pieces
-            .chunks(share)
-            .map(|part| scope.spawn(|| part.iter().try_for_each(|place| packs.check(*place))))
-            .collect();
+        let check_part = |part: &[Place]| {
+            let mut buffer = Vec::new();
+            part.iter().try_for_each(|place| packs.check(*place, &mut buffer))
+        };
+        let parts: Vec<_> = pieces.chunks(share).map(|part| scope.spawn(move || check_part(part))).collect();
         parts.into_iter().try_for_each(|part| part.join().expect("checking does not panic"))
     })
 }

@@ -33,8 +33,8 @@ enum Bytes {
     Mapped {
         file: Arc<dyn Mapped>,
         at: usize,
-        /// Filter and directory, where they are kept in memory: a key that is not there touches no file.
-        index: Option<Block>,
+        /// Filter and directory, in memory: a key that is not there touches no file.
+        index: Block,
     },
 }
 
@@ -57,8 +57,8 @@ impl<R: Record> Chunk<R> {
     #[inline]
     fn index(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Mapped { index: Some(index), .. } => index.bytes(),
-            _ => &self.bytes()[self.layout.filter_at..],
+            Bytes::Owned(block) => &block.bytes()[self.layout.filter_at..],
+            Bytes::Mapped { index, .. } => index.bytes(),
         }
     }
 
@@ -129,7 +129,7 @@ impl<R: Record> Chunk<R> {
     pub(crate) fn resident_bytes(&self) -> usize {
         match &self.bytes {
             Bytes::Owned(block) => block.bytes().len(),
-            Bytes::Mapped { index, .. } => index.as_ref().map_or(0, |index| index.bytes().len()),
+            Bytes::Mapped { index, .. } => index.bytes().len(),
         }
     }
 
@@ -161,11 +161,9 @@ impl<R: Record> Chunk<R> {
 
     /// Offers the chunk as its file holds it, with the index kept in memory, to whoever holds this one.
     pub(crate) fn succeed_by(&self, file: &Arc<dyn Mapped>) {
-        let Some(place) = self.home() else { return };
-        let mut index = Block::new(self.layout.bytes - self.layout.filter_at);
-        let len = self.layout.bytes - self.layout.filter_at;
-        index.bytes_mut()[..len].copy_from_slice(&self.index()[..len]);
-        let bytes = Bytes::Mapped { file: Arc::clone(file), at: place.at as usize, index: Some(index) };
+        let place = self.home().expect("a chunk is told its file before it is to be held from it");
+        let index = index_of(self.as_bytes(), &self.layout);
+        let bytes = Bytes::Mapped { file: Arc::clone(file), at: place.at as usize, index };
         // Where it has one already, that reads from a file that it moved from: a mapping outlives its file's name.
         let _ = self.successor.set(Arc::new(Chunk::new(bytes, self.header, Some(place))));
     }
@@ -179,7 +177,7 @@ impl<R: Record> Chunk<R> {
         self.home.lock().expect("nothing panics while it holds a place")
     }
 
-    /// The chunk from such bytes, which stay where they are.
+    /// The chunk from such bytes, which stay where they are, but for a copy of its index.
     ///
     /// # Errors
     /// Where they are no chunk of this kind of record, or of a format of a later version.
@@ -187,9 +185,19 @@ impl<R: Record> Chunk<R> {
         let at = place.at as usize;
         let bytes = file.bytes().get(at..at + place.bytes as usize);
         let short = LayoutError::Length { actual: file.bytes().len(), expected: at + place.bytes as usize };
-        let header = Header::check::<R>(bytes.ok_or(short)?)?;
-        Ok(Chunk::new(Bytes::Mapped { file, at, index: None }, header, Some(place)))
+        let bytes = bytes.ok_or(short)?;
+        let header = Header::check::<R>(bytes)?;
+        let index = index_of(bytes, &Layout::of::<R>(header.len as usize));
+        Ok(Chunk::new(Bytes::Mapped { file, at, index }, header, Some(place)))
     }
+}
+
+/// A copy of the filter and the directory in a chunk's bytes.
+fn index_of(chunk: &[u8], layout: &Layout) -> Block {
+    let index = &chunk[layout.filter_at..layout.bytes];
+    let mut block = Block::new(index.len());
+    block.bytes_mut()[..index.len()].copy_from_slice(index);
+    block
 }
 
 /// The records at the front for which a condition holds that holds for a prefix, found in the logarithm of their number: mostly

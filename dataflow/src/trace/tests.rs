@@ -237,6 +237,7 @@ proptest! {
         prop_assert_eq!(read.records(), run.chunks()[0].records());
         prop_assert_eq!(read.filter(), run.chunks()[0].filter());
         prop_assert_eq!(read.directory(), run.chunks()[0].directory());
+        prop_assert!(read.resident_bytes() >= size_of_val(read.filter()) + size_of_val(read.directory()));
         let mut broken = bytes.to_vec();
         broken[broken_at] ^= 1 << bit;
         if broken_at < 12 {

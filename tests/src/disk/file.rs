@@ -77,6 +77,8 @@ impl Drop for HeldLock {
 
 /// Bytes at a multiple of 64.
 pub(super) struct MemoryMap {
+    disk: FaultDisk,
+    path: String,
     lines: Vec<Line>,
     length: usize,
 }
@@ -86,15 +88,23 @@ pub(super) struct MemoryMap {
 struct Line([u8; 64]);
 
 impl MemoryMap {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(super) fn new(disk: FaultDisk, path: &str, bytes: &[u8]) -> Self {
         let mut lines = vec![Line([0; 64]); bytes.len().div_ceil(64)];
         bytemuck::cast_slice_mut(&mut lines)[..bytes.len()].copy_from_slice(bytes);
-        MemoryMap { lines, length: bytes.len() }
+        MemoryMap { disk, path: path.to_owned(), lines, length: bytes.len() }
     }
 }
 
 impl Mapped for MemoryMap {
     fn bytes(&self) -> &[u8] {
         &bytemuck::cast_slice(&self.lines)[..self.length]
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.disk.call(Call::Read, &self.path, |_| {
+            let bytes = self.bytes().get(at as usize..).and_then(|rest| rest.get(..buffer.len()));
+            buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+            Ok(())
+        })
     }
 }

@@ -228,7 +228,7 @@ impl Disk for FaultDisk {
 
     fn map(&self, path: &str) -> io::Result<Arc<dyn Mapped>> {
         let bytes = self.call(Call::Map, path, |state| Ok(state.inode(path)?.bytes.clone()))?;
-        Ok(Arc::new(MemoryMap::new(&bytes)))
+        Ok(Arc::new(MemoryMap::new(self.clone(), path, &bytes)))
     }
 
     fn lock(&self, path: &str, owner: &str) -> io::Result<Box<dyn Lock>> {
