@@ -107,6 +107,27 @@ fn a_full_disk_refuses_and_heals() {
     }
 }
 
+/// Where a new segment can not be noted, appends that still fit go to the one before it, past the start of the one that went.
+#[test]
+fn a_segment_that_went_for_lack_of_room_does_not_come_back() {
+    for seed in 0..40 {
+        let disk = FaultDisk::default();
+        let dir = open_dir(&disk).unwrap();
+        let mut world = LogWorld::default();
+        let log = world.open(&dir);
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        assert!(world.append_group(&log, &mut rng, 4).iter().all(Result::is_ok));
+        disk.plan(Fault::always_full(Call::Write, FileKind::Writer));
+        let outcomes: Vec<_> = (0..40).flat_map(|_| world.append_group(&log, &mut rng, 1)).collect();
+        assert!(outcomes.iter().any(Result::is_err), "no segment was to be begun");
+        let first_refused = outcomes.iter().position(Result::is_err).unwrap();
+        assert!(outcomes[first_refused..].iter().any(Result::is_ok), "nothing fitted any more");
+        let loss = if seed % 2 == 0 { Loss::Unsynced } else { Loss::Some(seed) };
+        world.check(&disk.restart(loss));
+        drop((log, dir));
+    }
+}
+
 #[test]
 fn a_failed_sync_refuses_everything_after_it() {
     let disk = FaultDisk::default();

@@ -201,20 +201,23 @@ impl Committer {
             Err(NotBegun::Unmade(cause)) if cause.is_full() => return Err(Stop::Full(cause)),
             Err(NotBegun::Unmade(cause) | NotBegun::Unsynced(cause)) => return Err(cause.into()),
         };
-        self.note(&head)?;
+        self.note(partition as u16, &head)?;
         self.heads[partition] = head;
         self.view.add_segment(partition as u16, segment);
         Ok(())
     }
 
     /// Notes that a segment was begun; where there is no room for that, the segment goes again.
-    fn note(&self, head: &Head) -> Result<(), Stop> {
+    fn note(&self, partition: u16, head: &Head) -> Result<(), Stop> {
         let disk = self.view.disk();
         match self.fence.notes().begun(disk, [head.path.as_str()]) {
             Ok(()) => Ok(()),
             Err(full) if full.is_full() => {
-                // It is made again where there is room again.
+                // It is made again where there is room again. Until then appends that still fit go to the segment before it, past
+                // its start: were its name to come back after a power cut, the log would end there.
                 disk.delete(&head.path).or_disk_error(disk, &head.path, "can not be deleted")?;
+                let dir = partition_dir(partition);
+                disk.sync_dir(&dir).or_disk_error(disk, &dir, "can not be synced")?;
                 Err(Stop::Full(full))
             }
             Err(error) => Err(error.into()),
