@@ -4,7 +4,7 @@
 use std::io;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use recount_connectors::bindings::BindingError;
 use recount_connectors::{Next, Source, SourceError, Stopper};
@@ -15,6 +15,7 @@ use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+use crate::clock::wall_ms;
 use crate::store::Brake;
 
 /// How often the source hears what is bound.
@@ -263,10 +264,4 @@ impl Feeding {
         self.tell_bound();
         Ok(())
     }
-}
-
-/// The wall clock, ms since 1970.
-pub(crate) fn wall_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
-    since_1970.as_millis() as i64
 }

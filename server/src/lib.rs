@@ -10,6 +10,7 @@ pub mod allocator;
 pub mod api;
 mod backend;
 pub mod cli;
+mod clock;
 mod config;
 pub mod convert;
 mod evidence;

@@ -104,8 +104,8 @@ pub enum ServerError {
 
 /// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
-/// It takes the addresses, starts the backend (directory, log, checkpoint, engine, feed), waits until what was readable before is
-/// readable again, and starts the watcher and the listeners. It ends the listeners and all streams first, gives running calls
+/// It takes the addresses, says over HTTP that it starts, starts the backend (directory, log, checkpoint, engine, feed), waits until
+/// what was readable before is readable again, and starts the watcher and the listeners. It ends the listeners and all streams first, gives running calls
 /// the drain time, and stops the backend (feed, engine, a last checkpoint, log, directory) when nobody asks any more.
 ///
 /// # Errors
@@ -119,6 +119,9 @@ pub async fn run(
     let mut shutdown = pin!(shutdown);
     let (grpc_listener, grpc) = bind(settings.grpc_addr).await?;
     let (http_listener, http) = bind(settings.http_addr).await?;
+    let (down, is_down) = watch::channel(false);
+    let (entrance, streams) = (http::Entrance::default(), settings.concurrent_streams);
+    let http_serving = tokio::spawn(http::serve(http_listener, entrance.router(), streams, is_down.clone()));
     let stopping = Arc::new(AtomicBool::new(false));
     let (starting, waits) = (settings.clone(), stopping.clone());
     let mut start = pin!(blocking(move || Backend::start(input, &starting, waits)));
@@ -143,15 +146,12 @@ pub async fn run(
     let (reader, lineage) = (backend.reader.clone(), backend.lineage);
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
-    let (down, is_down) = watch::channel(false);
     let shared =
         Shared::new(reader, lineage, Evidence::new(backend.raw.clone()), settings.bounds, progress, is_down.clone());
     let door = backend.door(settings.engine.rules);
     let metrics = backend.measure(Metrics::new(shared.clone(), &door));
-    let streams = settings.concurrent_streams;
-    let http_router = http::router(shared.clone(), Arc::new(metrics), door.clone());
+    entrance.open(http::router(shared.clone(), Arc::new(metrics), door.clone()));
     let grpc_router = grpc::router(shared, door, backend.trigger(), streams, is_down.clone()).await;
-    let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
     ready(Ready { grpc, http });
 

@@ -9,12 +9,17 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use published::{Sinks, copy};
 use recount_tests::kafka::{Broker, Record, Topics};
-use support::daemon::{Daemon, manifests};
+use support::daemon::{Daemon, manifests, signal};
+use support::http::Http;
 use support::{NOON_MS, PATIENCE, click};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 const JSON: &str = r#"[{ name = "clicks", format = "json" }]"#;
@@ -140,7 +145,7 @@ async fn counted(daemon: &mut Daemon, records: u64) {
     let deadline = Instant::now() + PATIENCE;
     while daemon.status().await.records_in < records {
         assert!(Instant::now() < deadline, "{records} records do not come in");
-        sleep(std::time::Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -232,4 +237,31 @@ async fn what_is_gone_from_topics_is_found_before_anything_is_made() {
     counted(&mut daemon, 400).await;
     place.sinks("ours").published(&daemon).await;
     assert_eq!(daemon.stop().await.0, Some(0));
+}
+
+/// Sinks wait for brokers before a service is ready: for as long as nobody listens there.
+#[tokio::test]
+async fn a_service_that_starts_lives_and_is_not_ready() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = Http { addr: taken.local_addr().unwrap() };
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    drop(taken);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recount"));
+    command.args(["serve", "--grpc", "127.0.0.1:0", "--http", &http.addr.to_string(), "--data-dir"]).arg(dir.path());
+    command.env("RECOUNT__SINK__KAFKA__BOOTSTRAP_SERVERS", nobody);
+    command.env("RECOUNT__SINK__KAFKA__CORRECTIONS__TOPIC", "corrections");
+    let mut starting = command.spawn().unwrap();
+    let patience = Instant::now() + PATIENCE;
+    while TcpStream::connect(http.addr).await.is_err() {
+        assert!(Instant::now() < patience, "nobody listens");
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(http.get("/livez").await.text(), "alive\n");
+    for path in ["/readyz", "/v1/status", "/metrics"] {
+        assert_eq!(http.get(path).await.refusal(), (503, "STARTING".to_owned()), "{path}");
+    }
+    assert!(starting.try_wait().unwrap().is_none(), "it waits");
+    signal(starting.id(), "TERM");
+    assert_eq!(starting.wait().unwrap().code(), Some(0));
 }

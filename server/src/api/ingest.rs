@@ -2,7 +2,7 @@
 //! replay judges it again; a broken one is refused alone, and the others go into the log as the bytes that they came in.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use recount_connectors::log::{APPEND_BYTES_MAX, Append, AppendError, Appended, Log};
 use recount_connectors::{Decoded, Format, decode_one};
@@ -14,6 +14,7 @@ use tokio::time::timeout_at;
 use super::errors::{CallError, ErrorReason};
 use super::events::Events;
 use super::ingest_token;
+use crate::clock::wall_ms;
 use crate::convert::raw;
 use crate::limits::{APPEND_PIECE_BYTES, APPENDING_BYTES_MAX, APPENDING_UNIT_BYTES, REFUSALS_MAX};
 use crate::lineage::Lineage;
@@ -259,10 +260,4 @@ const _: () = assert!(
 
 fn units(bytes: usize) -> u32 {
     bytes.div_ceil(APPENDING_UNIT_BYTES).max(1) as u32
-}
-
-/// The wall clock, ms since 1970.
-fn wall_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock stands after 1970");
-    since_1970.as_millis() as i64
 }

@@ -43,6 +43,7 @@ pub(crate) enum ErrorReason {
     TooManySubscribers,
     TooManyReads,
     DeadlineExceeded,
+    Starting,
     ShuttingDown,
     EngineStopped,
     IngestOff,
@@ -101,6 +102,7 @@ impl ErrorReason {
             ErrorReason::TooManySubscribers => ("TOO_MANY_SUBSCRIBERS", Code::ResourceExhausted),
             ErrorReason::TooManyReads => ("TOO_MANY_READS", Code::ResourceExhausted),
             ErrorReason::DeadlineExceeded => ("DEADLINE_EXCEEDED", Code::DeadlineExceeded),
+            ErrorReason::Starting => ("STARTING", Code::Unavailable),
             ErrorReason::ShuttingDown => ("SHUTTING_DOWN", Code::Unavailable),
             ErrorReason::EngineStopped => ("ENGINE_STOPPED", Code::Unavailable),
             ErrorReason::IngestOff => ("INGEST_OFF", Code::Unimplemented),
@@ -129,7 +131,8 @@ impl ErrorReason {
             ErrorReason::TooManyReads | ErrorReason::TooManySubscribers | ErrorReason::IngestBusy => {
                 Some(Duration::from_millis(200))
             }
-            ErrorReason::ShuttingDown
+            ErrorReason::Starting
+            | ErrorReason::ShuttingDown
             | ErrorReason::EngineStopped
             | ErrorReason::LogStopped
             | ErrorReason::DiskFull => Some(Duration::from_secs(1)),

@@ -1,8 +1,9 @@
 //! HTTP: the questions of [`crate::api`] for curl, browsers and SDKs, in the contract's JSON.
 //!
 //! [`params`] reads what stands in an address, [`listen`] accepts connections within bounds, [`error`] writes refusals, [`sse`]
-//! writes epochs as server-sent events. The rest is a file a group of routes.
+//! writes epochs as server-sent events, [`entrance`] answers while the service starts. The rest is a file a group of routes.
 
+mod entrance;
 mod error;
 mod events;
 mod listen;
@@ -18,6 +19,7 @@ use axum::Router;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
+pub(crate) use self::entrance::Entrance;
 use self::error::HttpError;
 use self::events::Bodies;
 pub(crate) use self::listen::serve;

@@ -8,7 +8,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use recount_connectors::kafka::source::{KafkaStats, PartitionProgress};
 
 use super::write::{Label, Writer};
-use crate::feed::wall_ms;
+use crate::clock::wall_ms;
 
 /// Reads the numbers when it is asked.
 pub(super) struct KafkaCollector {

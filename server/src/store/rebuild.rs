@@ -21,7 +21,7 @@ use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 
 use super::StoreError;
-use crate::feed::wall_ms;
+use crate::clock::wall_ms;
 
 /// How long to wait for the log's records before looking again.
 const STEP: Duration = Duration::from_secs(1);
