@@ -84,6 +84,7 @@ impl Backend {
         let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
         let engine_settings = recount_dataflow::engine::Settings { key: dir.hash_key(), ..settings.engine.clone() };
         let binding_syncs = Box::new(bindings.sync_times());
+        let restored = checkpoint.as_ref().map(|checkpoint| (checkpoint.epoch(), checkpoint.wall_ms()));
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
         let (reader, raw) = (engine.reader(), source.raw_store());
         let writer = dir.fence().writer().into();
@@ -100,6 +101,7 @@ impl Backend {
         let feed = feed.map_err(ServerError::Thread)?;
         let checkpoints = Checkpointing::start(checkpointer, dir.clone(), records.retention(), pace, budget.clone());
         let checkpoints = checkpoints.map_err(ServerError::Thread)?;
+        restored.into_iter().for_each(|(epoch, wall_ms)| checkpoints.stats().restored(epoch, wall_ms));
         let measured = StoreCollector { checkpoints: checkpoints.stats(), damaged, binding_syncs, budget };
         let kept = Kept { dir, records, checkpoints, sinks, drain: settings.drain, measured: Some(measured) };
         Ok(Backend { reader, lineage, raw, feed, kept: Some(kept) })

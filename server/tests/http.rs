@@ -323,7 +323,7 @@ async fn metrics_and_probes_say_how_the_service_is() {
         "recount_quarantined_records_total{reason=\"unreadable\"} 2",
         "recount_freshness_seconds{clock=\"event\"} ",
         "recount_corrections_total{cause=\"VERDICT\"} ",
-        "recount_clicks_total ",
+        "recount_clicks ",
         "recount_duplicates_total ",
         "recount_epoch ",
         "# EOF",

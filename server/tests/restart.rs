@@ -52,6 +52,27 @@ async fn a_crash_loses_nothing_and_changes_no_epoch() {
 }
 
 #[tokio::test]
+async fn many_records_are_reason_enough_for_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [SELDOM[0], ("CHECKPOINT__RECORDS", "150")];
+    let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+    let clicks = |from: i64| (from..from + 100).map(|n| click(&format!("c{n}"), "ad0", NOON_MS)).collect();
+    let token = daemon.append(clicks(0)).await.token;
+    daemon.received("ad0", token).await;
+    sleep(Duration::from_millis(200)).await;
+    assert_eq!(daemon.metrics(["checkpoints_total"]).await, [0.0], "100 are not enough");
+    for appended in 1..4 {
+        daemon.append(clicks(100 * appended)).await;
+    }
+    while daemon.metrics(["checkpoints_total"]).await == [0.0] {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let [bytes, took] = daemon.metrics(["checkpoint_bytes", "checkpoint_duration_seconds"]).await;
+    assert!(bytes > 0.0 && took > 0.0, "{bytes} bytes in {took} s");
+    daemon.stop().await;
+}
+
+#[tokio::test]
 async fn a_start_reads_no_more_of_the_log_than_since_the_last_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
@@ -69,6 +90,11 @@ async fn a_start_reads_no_more_of_the_log_than_since_the_last_checkpoint() {
     let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
     assert_eq!(daemon.status().await.snapshot.unwrap().since, written.epoch);
     assert_eq!(daemon.received("ad0", token).await, 101);
+    // What is told of the last checkpoint does not wait for the next one.
+    let metrics = daemon.http.get("/metrics").await;
+    assert!(metrics.text().contains(&format!("recount_checkpoint_epoch {}", written.epoch)), "{}", metrics.text());
+    let [age] = daemon.metrics(["checkpoint_age_seconds"]).await;
+    assert!((0.0..3_600.0).contains(&age), "{age}");
     daemon.stop().await;
     // A graceful end leaves nothing to read again.
     let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;

@@ -37,6 +37,11 @@ impl Checkpoint {
         self.manifest.epoch
     }
 
+    /// When that epoch was closed, ms since 1970.
+    pub fn wall_ms(&self) -> i64 {
+        self.manifest.wall_ms
+    }
+
     /// The settings that it was made under, as far as they decide results.
     pub fn rules(&self) -> &Rules {
         &self.manifest.rules

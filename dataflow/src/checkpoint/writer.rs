@@ -125,6 +125,11 @@ impl Checkpointer {
         newest.state_bytes().iter().map(|arrangement| arrangement.resident_bytes).sum()
     }
 
+    /// What reads the engine whose checkpoints these are.
+    pub fn reader(&self) -> Reader {
+        self.reader.clone()
+    }
+
     /// The newest checkpoint's epoch; `None` before the first.
     pub fn newest_epoch(&self) -> Option<u64> {
         self.kept.last().map(|kept| kept.epoch)

@@ -130,7 +130,11 @@ fn store_settings(config: &Config, dir: &Path, accepted: &[String]) -> Result<St
         log: config.log.clone(),
         kafka,
         checkpoints: config.checkpoints()?,
-        pace: Pace { interval: config.checkpoint_interval, memory_budget: config.memory_budget },
+        pace: Pace {
+            interval: config.checkpoint_interval,
+            records: config.checkpoint_records,
+            memory_budget: config.memory_budget,
+        },
         checkpoints_kept: config.checkpoints_kept,
     })
 }

@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 pub(crate) const CORES: &str = "cores";
 
 /// All settings, by section.
-pub(crate) const KEYS: [Key; 64] = [
+pub(crate) const KEYS: [Key; 65] = [
     key("rules.allowed_lateness", "30s", "how far the watermark trails the greatest event time"),
     key("rules.correction_horizon", "7d", "how far back numbers may still be corrected"),
     key("rules.dedup_horizon", "7d", "copies of a click further apart than this are different clicks"),
@@ -74,6 +74,11 @@ pub(crate) const KEYS: [Key; 64] = [
     ),
     key("store.checkpoints_timeout", "30s", "how long a request to the object store may take, with its repetitions"),
     key("checkpoint.interval", "10s", "time between two checkpoints"),
+    key(
+        "checkpoint.records",
+        "1000000",
+        "records after which one is written earlier: a start counts at most so many again",
+    ),
     key("checkpoint.keep", "2", "checkpoints that are kept, at least 2"),
     key(
         "source.kafka.bootstrap_servers",

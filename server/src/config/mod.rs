@@ -89,6 +89,7 @@ pub(crate) struct Config {
     /// Where checkpoints are, whether this program can reach it or not.
     place: Place,
     pub(crate) checkpoint_interval: Duration,
+    pub(crate) checkpoint_records: u64,
     pub(crate) checkpoints_kept: usize,
     /// Bytes of memory that the state should stay below; `None` holds all in memory.
     pub(crate) memory_budget: Option<u64>,
@@ -150,6 +151,7 @@ impl TryFrom<&Layers> for Config {
             log: read.log()?,
             place: read.place()?,
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
+            checkpoint_records: read.number("checkpoint.records", 1, usize::MAX)? as u64,
             checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
             memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),
             kafka_sinks: read.kafka_sinks(kafka.as_ref())?,

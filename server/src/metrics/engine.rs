@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
@@ -12,6 +11,7 @@ use recount_dataflow::read::{ArrangementSize, Snapshot};
 
 use super::write::Writer;
 use crate::api::Shared;
+use crate::clock::wall_ms;
 
 /// Reads the engine when it is asked.
 #[derive(Debug)]
@@ -51,7 +51,8 @@ fn records(writer: &mut Writer<'_>, totals: &Totals) -> fmt::Result {
     writer.counters("records", "Records that came in, by what became of them", outcomes)?;
     let quarantined = totals.quarantined.iter().map(|(reason, &records)| ([("reason", reason.as_str())], records));
     writer.counters("quarantined_records", "Records that break a rule, by the rule", quarantined)?;
-    writer.counter("clicks", "Copies that are clicks, whatever their verdict", totals.gross_clicks)?;
+    // No counter: a copy that comes between two clicks can make a duplicate of the later one.
+    writer.gauge("clicks", "Copies that are clicks, whatever their verdict", totals.gross_clicks)?;
     writer.counter("duplicates", "Copies that are not clicks", totals.duplicates())?;
     let conflicting = totals.conflicting_copies;
     writer.counter("conflicting_copies", "Copies of a click that differ in ad, user or price", conflicting)?;
@@ -73,7 +74,7 @@ fn state(writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
 fn epochs(writer: &mut Writer<'_>, snapshot: &Snapshot) -> fmt::Result {
     writer.gauge("epoch", "The newest complete epoch", snapshot.as_of())?;
     writer.gauge("epoch_since", "The oldest epoch that can be read", snapshot.readable().since)?;
-    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let now_ms = wall_ms();
     let age = |since_ms: i64| (now_ms - since_ms) as f64 / 1_000.0;
     let event = snapshot.watermark_ms().map(|watermark_ms| ([("clock", "event")], age(watermark_ms)));
     let wall = (snapshot.wall_ms() > 0).then(|| ([("clock", "wall")], age(snapshot.wall_ms())));

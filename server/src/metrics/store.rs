@@ -11,6 +11,7 @@ use recount_connectors::log::SyncTimes;
 use recount_dataflow::checkpoint::MemoryBudget;
 
 use super::write::{Label, Writer};
+use crate::clock::wall_ms;
 use crate::store::CheckpointStats;
 
 /// No labels: one value.
@@ -48,13 +49,12 @@ impl Collector for StoreCollector {
             let help = "Time for which records waited because the state took more";
             writer.counter_seconds("feed_held", help, budget.held().as_secs_f64())?;
         }
-        let last = *stats.last.lock().expect("nothing panics while it holds the last checkpoint");
-        let Some(last) = last else { return Ok(()) };
-        writer.gauge("checkpoint_epoch", "The epoch of the last checkpoint", last.written.epoch)?;
-        writer.gauge("checkpoint_bytes", "Bytes written for the last checkpoint", last.written.bytes)?;
-        let took = last.took.as_secs_f64();
-        writer.seconds("checkpoint_duration", "How long the last checkpoint took", [(ALONE, took)])?;
-        let age = last.at.elapsed().as_secs_f64();
-        writer.seconds("checkpoint_age", "Time since the last checkpoint", [(ALONE, age)])
+        let Some(last) = stats.last() else { return Ok(()) };
+        writer.gauge("checkpoint_epoch", "The epoch of the last checkpoint", last.epoch)?;
+        let age = (wall_ms() - last.current_ms) as f64 / 1_000.0;
+        writer.seconds("checkpoint_age", "Time since the last checkpoint held all that there was", [(ALONE, age)])?;
+        let Some((bytes, took)) = last.written else { return Ok(()) };
+        writer.gauge("checkpoint_bytes", "Bytes written for the last checkpoint", bytes)?;
+        writer.seconds("checkpoint_duration", "How long the last checkpoint took", [(ALONE, took.as_secs_f64())])
     }
 }

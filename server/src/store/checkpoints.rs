@@ -3,29 +3,21 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use recount_connectors::bindings::delete_bindings_below;
 use recount_connectors::data_dir::DataDir;
 use recount_dataflow::checkpoint::{Checkpointer, MemoryBudget, Written};
 use tokio::sync::oneshot;
 
+use super::pace::{Pace, Size};
 use super::{Retain, StoreError};
+use crate::clock::wall_ms;
 
-/// How often the state's memory is looked at, where it has a budget.
-const MEMORY_STEP: Duration = Duration::from_millis(50);
-
-/// When checkpoints are written.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Time between two.
-    pub interval: Duration,
-    /// Bytes of memory that the state has: files hold what is written, half of the budget in no file is reason enough to write, and
-    /// all of it holds the feed back. `None` holds all in memory.
-    pub memory_budget: Option<u64>,
-}
+/// How often it is looked how much has come in, and is in memory.
+const SIZE_STEP: Duration = Duration::from_millis(50);
 
 /// What came of a checkpoint that somebody asked for: `None` where the newest holds the state already.
 type Outcome = Result<Option<Written>, String>;
@@ -38,15 +30,33 @@ pub(crate) struct CheckpointStats {
     /// How many could not be, for want of room or because the object store was away.
     pub(crate) failed: AtomicU64,
     /// The last one.
-    pub(crate) last: Mutex<Option<Last>>,
+    last: Mutex<Option<Last>>,
 }
 
 /// The last checkpoint.
 #[derive(Clone, Copy)]
 pub(crate) struct Last {
-    pub(crate) written: Written,
-    pub(crate) took: Duration,
-    pub(crate) at: Instant,
+    pub(crate) epoch: u64,
+    /// When it held all that there was, ms since 1970.
+    pub(crate) current_ms: i64,
+    /// The bytes written for it, and how long that took; `None` where an earlier process wrote it.
+    pub(crate) written: Option<(u64, Duration)>,
+}
+
+impl CheckpointStats {
+    /// The last checkpoint; `None` before the first.
+    pub(crate) fn last(&self) -> Option<Last> {
+        *self.lock_last()
+    }
+
+    /// The start goes on from the checkpoint of an epoch, as an earlier process left it.
+    pub(crate) fn restored(&self, epoch: u64, wall_ms: i64) {
+        *self.lock_last() = Some(Last { epoch, current_ms: wall_ms, written: None });
+    }
+
+    fn lock_last(&self) -> MutexGuard<'_, Option<Last>> {
+        self.last.lock().expect("nothing panics while it holds the last checkpoint")
+    }
 }
 
 /// What the thread is told.
@@ -97,7 +107,8 @@ impl Checkpointing {
         if budget.is_some() {
             checkpointer.release_memory();
         }
-        let mut worker = Worker { checkpointer, dir, retain, interval: pace.interval, budget, stats: stats.clone() };
+        let size = Size::new(pace, budget, checkpointer.reader());
+        let mut worker = Worker { checkpointer, dir, retain, interval: pace.interval, size, stats: stats.clone() };
         let thread = thread::Builder::new().name("checkpoints".into()).spawn(move || {
             if let Err(error) = worker.run(&told) {
                 // At shutdown nobody listens any more.
@@ -141,20 +152,17 @@ struct Worker {
     dir: Arc<DataDir>,
     retain: Retain,
     interval: Duration,
-    budget: Option<Arc<MemoryBudget>>,
+    size: Size,
     stats: Arc<CheckpointStats>,
 }
 
 impl Worker {
     fn run(&mut self, told: &mpsc::Receiver<Command>) -> Result<(), StoreError> {
-        // Where the disk is full, or the object store away, memory is no reason to ask it again all the time.
-        let mut heeds_memory = true;
         loop {
-            let command = self.wait(told, heeds_memory);
+            let command = self.wait(told);
+            let records = self.size.begin();
             let outcome = self.write();
-            if outcome.is_ok() {
-                self.budget.iter().for_each(|budget| budget.written());
-            }
+            self.size.end(outcome.is_ok().then_some(records));
             let said = outcome.as_ref().map(Option::clone).map_err(ToString::to_string);
             match command {
                 Ok(Command::Write(answer)) => {
@@ -170,7 +178,6 @@ impl Worker {
                     return outcome.map(|_| ());
                 }
             }
-            heeds_memory = outcome.is_ok();
             match outcome {
                 Err(StoreError::Checkpoint(error)) if error.is_retryable() => {
                     self.stats.failed.fetch_add(1, Ordering::Relaxed);
@@ -181,19 +188,13 @@ impl Worker {
         }
     }
 
-    /// Waits until a checkpoint is to be written: somebody asks for one, it is time, or the state takes too much memory.
-    fn wait(&self, told: &mpsc::Receiver<Command>, heeds_memory: bool) -> Result<Command, RecvTimeoutError> {
+    /// Waits until a checkpoint is to be written: somebody asks for one, it is time, or it is due by its size.
+    fn wait(&self, told: &mpsc::Receiver<Command>) -> Result<Command, RecvTimeoutError> {
         let due = Instant::now() + self.interval;
-        let budget = self.budget.as_ref().filter(|_| heeds_memory);
         loop {
             let left = due.saturating_duration_since(Instant::now());
-            let step = if budget.is_some() { left.min(MEMORY_STEP) } else { left };
-            match told.recv_timeout(step) {
-                Err(RecvTimeoutError::Timeout) if Instant::now() < due => {
-                    if budget.is_some_and(|budget| budget.wants_checkpoint()) {
-                        return Err(RecvTimeoutError::Timeout);
-                    }
-                }
+            match told.recv_timeout(left.min(SIZE_STEP)) {
+                Err(RecvTimeoutError::Timeout) if Instant::now() < due && !self.size.is_due() => {}
                 told => return told,
             }
         }
@@ -201,13 +202,16 @@ impl Worker {
 
     fn write(&mut self) -> Result<Option<Written>, StoreError> {
         let began = Instant::now();
-        let Some(written) = self.checkpointer.write()? else { return Ok(None) };
+        let current_ms = wall_ms();
+        let Some(written) = self.checkpointer.write()? else {
+            // There is nothing new: the last one is as good as one of now.
+            self.stats.lock_last().iter_mut().for_each(|last| last.current_ms = current_ms);
+            return Ok(None);
+        };
         let took = began.elapsed();
         tracing::debug!(?written, ?took, "a checkpoint is written");
         self.stats.written.fetch_add(1, Ordering::Relaxed);
-        let mut last = self.stats.last.lock().expect("nothing panics while it holds the last checkpoint");
-        *last = Some(Last { written, took, at: Instant::now() });
-        drop(last);
+        *self.stats.lock_last() = Some(Last { epoch: written.epoch, current_ms, written: Some((written.bytes, took)) });
         self.retain()?;
         Ok(Some(written))
     }
@@ -215,8 +219,7 @@ impl Worker {
     /// Lets go of the records that retention takes, and then of the bindings that only the same records could use.
     fn retain(&self) -> Result<(), StoreError> {
         let Some((epoch, positions)) = self.checkpointer.oldest() else { return Ok(()) };
-        let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
-        if (self.retain)(self.dir.partitions(), positions, now_ms)? {
+        if (self.retain)(self.dir.partitions(), positions, wall_ms())? {
             delete_bindings_below(&self.dir, epoch + 1)?;
         }
         Ok(())

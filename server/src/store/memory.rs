@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn the_feed_waits_for_checkpoints_that_are_slower_than_records_come_in() {
         let dir = tempfile::tempdir().unwrap();
-        let pace = Pace { interval: Duration::from_secs(3_600), memory_budget: Some(1 << 20) };
+        let pace = Pace { interval: Duration::from_secs(3_600), records: u64::MAX, memory_budget: Some(1 << 20) };
         let settings = StoreSettings {
             dir: dir.path().to_owned(),
             new: NewStore { id: 1, hash_secret: [7; 16], partitions: 2, source: StoreSource::Log },

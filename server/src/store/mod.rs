@@ -4,6 +4,7 @@ mod checkpoints;
 pub(crate) mod kafka;
 mod memory;
 mod open;
+mod pace;
 pub(crate) mod rebuild;
 pub(crate) mod verify;
 
@@ -25,11 +26,11 @@ use recount_dataflow::domain::fact::Position;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-pub use self::checkpoints::Pace;
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
 pub(crate) use self::kafka::{KafkaInput, KafkaWatch};
 pub(crate) use self::memory::Brake;
 pub(crate) use self::open::Begun;
+pub use self::pace::Pace;
 use crate::lineage::Lineage;
 
 /// How long to wait for room on a full disk before a binding is tried again.
