@@ -13,8 +13,6 @@ use super::run::{Counted, Run};
 use super::topic::{Format, Topic};
 use super::{broker, rate};
 
-/// Partitions are read about as far apart as clicks may come late: else most of a history that is read again would be corrections.
-const IN_ORDER: (&str, &str) = ("SOURCE__KAFKA__MAX_PARTITION_SKEW", "30s");
 const CORRECTIONS: (&str, &str) = ("SINK__KAFKA__CORRECTIONS__TOPIC", "corrections");
 const COUNTS: (&str, &str) = ("SINK__KAFKA__COUNTS__TOPIC", "counts");
 const OF_HOURS: (&str, &str) = ("SINK__KAFKA__COUNTS__GRANULARITIES", r#"["hour"]"#);
@@ -25,12 +23,12 @@ const COUNTS_AT_LEAST_ONCE: (&str, &str) = ("SINK__KAFKA__COUNTS__DELIVERY", "at
 
 /// What is published beside nothing.
 const KINDS: [(&str, &[(&str, &str)]); 4] = [
-    ("corrections published exactly once", &[IN_ORDER, CORRECTIONS]),
-    ("corrections, and counts of hours, exactly once", &[IN_ORDER, CORRECTIONS, COUNTS, OF_HOURS]),
-    ("corrections, and counts of hours and days, exactly once", &[IN_ORDER, CORRECTIONS, COUNTS, OF_HOURS_AND_DAYS]),
+    ("corrections published exactly once", &[CORRECTIONS]),
+    ("corrections, and counts of hours, exactly once", &[CORRECTIONS, COUNTS, OF_HOURS]),
+    ("corrections, and counts of hours and days, exactly once", &[CORRECTIONS, COUNTS, OF_HOURS_AND_DAYS]),
     (
         "corrections, and counts of hours, at least once",
-        &[IN_ORDER, CORRECTIONS, COUNTS, OF_HOURS, CORRECTIONS_AT_LEAST_ONCE, COUNTS_AT_LEAST_ONCE],
+        &[CORRECTIONS, COUNTS, OF_HOURS, CORRECTIONS_AT_LEAST_ONCE, COUNTS_AT_LEAST_ONCE],
     ),
 ];
 /// Two that differ in nothing but how often a message may come.
@@ -50,7 +48,7 @@ pub(crate) fn measure(args: &Args, table: &mut Table) -> Result<(), Box<dyn Erro
     let mut plain = Vec::new();
     let mut publishing = KINDS.map(|_| Vec::new());
     for _ in 0..args.runs {
-        plain.push(run.count(&[IN_ORDER])?);
+        plain.push(run.count(&[])?);
         for ((_, sinks), counted) in KINDS.iter().zip(&mut publishing) {
             counted.push(run.count(sinks)?);
         }

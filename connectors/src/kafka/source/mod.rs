@@ -10,7 +10,7 @@
 //! Nothing else than what was bound to epochs decides where reading goes on; the group's offsets are for lag tools. A record's next
 //! offset is its offset and one; offsets without a record (markers of transactions, what compaction took) and records without a
 //! value are no records. What is missing is never skipped: `check` says what it is, and [`KafkaSourceError`] how to accept it.
-//! Which partition goes first while a history is read is decided in `skew`.
+//! Which partition goes first while a history is read is decided in `skew`, and how long it is waited for in `patience`.
 
 mod bell;
 mod check;
@@ -21,6 +21,7 @@ pub(super) mod format;
 mod lookup;
 pub(super) mod native;
 mod partition;
+mod patience;
 mod raw;
 mod settings;
 mod shared;
@@ -43,6 +44,7 @@ use recount_dataflow::intake::{AdName, Batch, Intake};
 use self::bell::Bell;
 use self::control::{Control, ReaderHandle};
 use self::partition::{Decoder, Limits, Reader};
+use self::patience::{Patience, Reach};
 use self::shared::{Known, News, Shared};
 use self::skew::Choice;
 use self::stream::StreamFeed;
@@ -63,8 +65,8 @@ pub use stats::{KafkaStats, PartitionProgress};
 const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Fewest, however many partitions share the memory.
 const BATCH_BYTES_MIN: usize = 1 << 16;
-/// A batch's timestamps lie in a part of the bound on how far partitions run apart.
-const SPANS_IN_SKEW: i64 = 4;
+/// A batch's timestamps lie in a part of what partitions should be apart at most.
+const SPANS_IN_REACH: i64 = 4;
 /// Where there is no bound, batches end where they are full.
 const NO_SPAN_MS: i64 = i64::MAX;
 
@@ -85,7 +87,8 @@ pub struct KafkaSource {
     streams: Vec<StreamFeed>,
     /// The names of ads in the batches that are being read: of no more than those.
     names: Receiver<Vec<AdName>>,
-    max_skew_ms: Option<i64>,
+    reach: Option<Reach>,
+    patience: Patience,
     readers: Vec<Arc<Bell>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -112,19 +115,22 @@ impl KafkaSource {
             .map(|(number, stream)| Known { stream: stream.clone(), end: list.end(number as u16) });
         let shared = Arc::new(Shared::new(known.collect()));
         let (named, names) = unbounded();
-        let max_skew_ms = settings.max_partition_skew.map(|skew| skew.as_millis().min(i64::MAX as u128) as i64);
+        let reach = settings
+            .max_partition_skew
+            .map(|skew| Reach::new(skew.as_millis().min(i64::MAX as u128) as i64, rules.allowed_lateness_ms));
         let mut source = KafkaSource {
             shared: Arc::clone(&shared),
             client: client.clone(),
             group: settings.group.clone(),
             streams: Vec::new(),
             names,
-            max_skew_ms,
+            reach,
+            patience: Patience::default(),
             readers: Vec::new(),
             threads: Vec::new(),
         };
         source.take_in_streams(resume);
-        let span_ms = max_skew_ms.map_or(NO_SPAN_MS, |skew_ms| skew_ms / SPANS_IN_SKEW);
+        let span_ms = reach.map_or(NO_SPAN_MS, |reach| reach.near_ms() / SPANS_IN_REACH);
         let (suspects, told) = unbounded();
         let mut readers = Vec::new();
         let limits = Limits { bytes: batch_bytes(settings, list.all().len()), span_ms };
@@ -196,7 +202,7 @@ impl KafkaSource {
         self.streams.iter_mut().for_each(StreamFeed::pull);
         let live = |stream: &&StreamFeed| stream.is_live();
         let fronts = self.streams.iter().filter(live).map(StreamFeed::front);
-        let choice = skew::choose(fronts, self.max_skew_ms);
+        let choice = self.patience.choose(fronts, self.reach, Instant::now());
         let is_held = matches!(choice, Choice::Held { .. });
         self.streams.iter().filter(live).for_each(|stream| stream.tell_held(is_held));
         match choice {
