@@ -129,14 +129,20 @@ impl ClientContext for Watch {
 
     fn error(&self, error: Cause, reason: &str) {
         let Some(code) = error.rdkafka_error_code() else { return };
-        {
+        // An end that is reached is no trouble.
+        if code == Code::PartitionEOF {
+            return;
+        }
+        let says_more = {
             let trouble = &mut self.state().trouble;
             // That all brokers are down says less than why the last one is.
-            if code != Code::AllBrokersDown || trouble.is_none() {
+            let says_more = code != Code::AllBrokersDown || trouble.is_none();
+            if says_more {
                 *trouble = Some(Trouble { code, message: reason.to_owned() });
             }
-        }
-        if self.may_log() {
+            says_more
+        };
+        if says_more && self.may_log() {
             warn!(target: "kafka", "{reason}");
         }
     }
