@@ -178,6 +178,23 @@ impl DataDir {
         Ok(generation::clear_others(&*self.disk, self.store.generation)?)
     }
 
+    /// Refuses a directory in which the last file that was begun of a partition, or of the bindings, is gone: what looks like the end
+    /// of the others is none. A directory that is opened for writing was looked at; one that is read may be, beside whoever writes.
+    ///
+    /// # Errors
+    /// Where one is gone, and where the disk fails.
+    pub fn check_begun(&self) -> Result<(), DataDirError> {
+        let bindings = self.bindings_dir();
+        let mut missing = None;
+        loop {
+            match check_begun(&*self.disk, Some(&bindings)) {
+                // Who takes over deletes what it has replaced, once its own file is noted: it may be done by now.
+                Err(DataDirError::FileMissing { file }) if missing.as_ref() != Some(&file) => missing = Some(file),
+                checked => return checked,
+            }
+        }
+    }
+
     /// Whether it was opened for writing.
     pub fn is_writer(&self) -> bool {
         self.writer.is_some()

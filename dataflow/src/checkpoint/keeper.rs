@@ -28,6 +28,15 @@ pub struct CheckpointInfo {
     pub bytes: u64,
 }
 
+/// A manifest that is there.
+#[derive(Debug)]
+pub struct Listed {
+    /// The number in its name.
+    pub number: u64,
+    /// What it says, or why it can not be read.
+    pub info: Result<CheckpointInfo, CheckpointError>,
+}
+
 /// A checkpoint that can not be used, and why.
 #[derive(Debug)]
 pub struct Damaged {
@@ -51,12 +60,23 @@ impl Checkpoints {
         Checkpoints { store }
     }
 
-    /// All whose manifest can be read, oldest first.
+    /// Every manifest that is there, whether it can be read or not, oldest first.
     ///
     /// # Errors
     /// Where the store fails.
-    pub fn list(&self) -> Result<Vec<CheckpointInfo>, CheckpointError> {
-        Ok(manifests(&*self.store)?.iter().map(|(manifest, _)| info(manifest)).collect())
+    pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        let mut list = Vec::new();
+        for number in numbers(&*self.store)? {
+            let info = match read(&*self.store, number) {
+                Ok((manifest, _)) => Ok(info(&manifest)),
+                // It has gone meanwhile.
+                Err(CheckpointError::NotFound { .. }) => continue,
+                Err(error) if error.is_damage() || matches!(error, CheckpointError::Format { .. }) => Err(error),
+                Err(error) => return Err(error),
+            };
+            list.push(Listed { number, info });
+        }
+        Ok(list)
     }
 
     /// The newest checkpoint whose every byte is as it was written.
@@ -74,8 +94,8 @@ impl Checkpoints {
     /// # Errors
     /// As [`newest`](Checkpoints::newest).
     pub fn newest_up_to(&self, epoch_max: u64) -> Result<Found, CheckpointError> {
-        let newer: Vec<u64> =
-            self.list()?.iter().filter(|info| epoch_max < info.epoch).map(|info| info.number).collect();
+        let is_newer = |listed: &Listed| listed.info.as_ref().is_ok_and(|info| epoch_max < info.epoch);
+        let newer: Vec<u64> = self.list()?.into_iter().filter(is_newer).map(|listed| listed.number).collect();
         // One that can not be read may be as old: it is tried, and told of.
         let mut old = numbers(&*self.store)?;
         old.retain(|number| !newer.contains(number));
@@ -112,6 +132,17 @@ impl Checkpoints {
             // A copy may be damaged, and what it is a copy of whole.
             Err(error) if error.is_damage() && self.forget_copies()? => self.load_once(number),
             loaded => loaded,
+        }
+    }
+
+    /// The same beside the process that writes; `None` where it has let go of the checkpoint meanwhile. What is loaded stays readable.
+    ///
+    /// # Errors
+    /// Where it is there and damaged, or the store fails.
+    pub fn load_kept(&self, number: u64) -> Result<Option<Checkpoint>, CheckpointError> {
+        match self.load(number) {
+            Err(error) if error.is_damage() && !numbers(&*self.store)?.contains(&number) => Ok(None),
+            loaded => loaded.map(Some),
         }
     }
 

@@ -24,6 +24,6 @@ mod writer;
 
 pub use budget::{MemoryBudget, StateMemory};
 pub use error::CheckpointError;
-pub use keeper::{CheckpointInfo, Checkpoints, Damaged, Found};
+pub use keeper::{CheckpointInfo, Checkpoints, Damaged, Found, Listed};
 pub use restore::Checkpoint;
 pub use writer::{Checkpointer, Written};

@@ -244,16 +244,16 @@ impl Checkpointer {
         }
     }
 
-    /// Removes the checkpoints beyond those that are kept, and every pack that no checkpoint needs. Packs of a later writer are not
-    /// ours to judge.
+    /// Removes the checkpoints beyond those that are kept, also those that could not be used, and every pack that no checkpoint needs.
+    /// Packs of a later writer are not ours to judge.
     fn collect(&mut self) -> Result<(), CheckpointError> {
         self.let_go();
         let listing = CheckpointError::store("the directory of checkpoints", "listing");
         let files = self.store.list().map_err(listing)?;
         let kept: Vec<u64> = self.kept.iter().map(|kept| kept.number).collect();
-        let oldest = kept.get(kept.len().saturating_sub(self.keep)).copied().unwrap_or(0);
+        let newest = kept.last().copied().unwrap_or(0);
         let is_old =
-            |name: &&String| manifest::number_of(name).is_some_and(|number| number < oldest && !kept.contains(&number));
+            |name: &&String| manifest::number_of(name).is_some_and(|number| number < newest && !kept.contains(&number));
         files.iter().filter(is_old).try_for_each(|name| self.delete(name))?;
         let needed: BTreeSet<u64> = manifests(&*self.store)?
             .into_iter()

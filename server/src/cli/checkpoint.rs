@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::store::CheckpointFiles;
-use recount_dataflow::checkpoint::{CheckpointInfo, Checkpoints};
+use recount_dataflow::checkpoint::{CheckpointInfo, Checkpoints, Listed};
 use serde_json::json;
 use tokio::runtime::Builder;
 use tonic::Request;
@@ -19,6 +19,9 @@ use super::{CliError, Global, logging};
 use crate::convert::wire;
 use crate::convert::wire::admin_service_client::AdminServiceClient;
 use crate::store::StoreError;
+
+/// What is said of one that can be used.
+const WHOLE: &str = "whole";
 
 /// What to do with checkpoints.
 #[derive(Debug, Subcommand)]
@@ -85,7 +88,7 @@ fn now(global: &Global, args: &NowArgs) -> Result<(), CliError> {
     })
 }
 
-fn open(global: &Global, args: &DirArgs) -> Result<(Checkpoints, Vec<CheckpointInfo>), CliError> {
+fn open(global: &Global, args: &DirArgs) -> Result<(Checkpoints, Vec<Listed>), CliError> {
     let config = global.load(Vec::new())?;
     logging::start(&config)?;
     let place = config.checkpoints()?;
@@ -100,43 +103,69 @@ fn open(global: &Global, args: &DirArgs) -> Result<(Checkpoints, Vec<CheckpointI
 
 fn list(global: &Global, args: &DirArgs) -> Result<(), CliError> {
     let (_, list) = open(global, args)?;
-    show(&list, args.json, |_| None)
+    let lines: Vec<Line<'_>> = list.iter().map(|listed| Line::of(listed, String::new())).collect();
+    show(&lines, args.json)
 }
 
 fn verify(global: &Global, args: &DirArgs) -> Result<(), CliError> {
     let (checkpoints, list) = open(global, args)?;
-    let mut damaged = 0;
-    show(&list, args.json, |info| {
-        let state = checkpoints.load(info.number).map_or_else(|error| error.to_string(), |_| "whole".to_string());
-        damaged += usize::from(state != "whole");
-        Some(state)
-    })?;
+    let (mut lines, mut damaged) = (Vec::new(), 0);
+    for listed in &list {
+        let loaded = match &listed.info {
+            Ok(_) => checkpoints.load_kept(listed.number),
+            Err(_) => checkpoints.load(listed.number).map(Some),
+        };
+        let state = match loaded {
+            Ok(Some(_)) => WHOLE.to_owned(),
+            // The service has let go of it meanwhile.
+            Ok(None) => continue,
+            Err(error) => error.to_string(),
+        };
+        damaged += usize::from(state != WHOLE);
+        lines.push(Line::of(listed, state));
+    }
+    show(&lines, args.json)?;
     match damaged {
         0 => Ok(()),
-        damaged => Err(CliError::failed(format!("{damaged} of {} checkpoints can not be used", list.len()))),
+        damaged => Err(CliError::failed(format!("{damaged} of {} checkpoints can not be used", lines.len()))),
     }
 }
 
-fn show(
-    list: &[CheckpointInfo],
-    json: bool,
-    mut state: impl FnMut(&CheckpointInfo) -> Option<String>,
-) -> Result<(), CliError> {
+/// A checkpoint, as it is shown.
+struct Line<'a> {
+    number: u64,
+    /// What its manifest says, where that can be read.
+    info: Option<&'a CheckpointInfo>,
+    state: String,
+}
+
+impl<'a> Line<'a> {
+    /// One whose manifest can not be read says why, whatever else is known of it.
+    fn of(listed: &'a Listed, state: String) -> Self {
+        match &listed.info {
+            Ok(info) => Line { number: listed.number, info: Some(info), state },
+            Err(error) => Line { number: listed.number, info: None, state: error.to_string() },
+        }
+    }
+}
+
+fn show(lines: &[Line<'_>], json: bool) -> Result<(), CliError> {
     let columns =
         [("checkpoint", Align::Right), ("epoch", Align::Right), ("time", Align::Left), ("bytes", Align::Right)];
     let mut table = Table::new(&[&columns[..], &[("state", Align::Left)]].concat());
-    for info in list {
-        let state = state(info);
+    for Line { number, info, state } in lines {
         if json {
+            let state = (!state.is_empty()).then_some(state);
             let line = json!({
-                "number": info.number, "epoch": info.epoch, "wall_ms": info.wall_ms, "writer": info.writer,
-                "bytes": info.bytes, "state": state,
+                "number": number, "epoch": info.map(|info| info.epoch), "wall_ms": info.map(|info| info.wall_ms),
+                "writer": info.map(|info| info.writer), "bytes": info.map(|info| info.bytes), "state": state,
             });
             print(&format!("{line}\n"))?;
             continue;
         }
-        let cells = [info.number.to_string(), info.epoch.to_string(), time(info.wall_ms), grouped(info.bytes)];
-        table.row(cells.into_iter().chain([state.unwrap_or_default()]).collect());
+        let said = info.map(|info| [info.epoch.to_string(), time(info.wall_ms), grouped(info.bytes)]);
+        let cells = said.unwrap_or_else(|| [const { String::new() }; 3]);
+        table.row([number.to_string()].into_iter().chain(cells).chain([state.clone()]).collect());
     }
     if json { Ok(()) } else { print(&table.render(Style::for_stdout())) }
 }

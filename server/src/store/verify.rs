@@ -3,16 +3,17 @@
 //! An engine in memory makes every epoch again as it was bound, which must come to the positions, the watermark and the number
 //! of records that were bound to it; at the epoch of every checkpoint its whole state must be that of the checkpoint.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recount_connectors::bindings::Bindings;
+use recount_connectors::bindings::{BindingError, Bindings};
 use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{LogSource, LogView};
 use recount_connectors::store::{CheckpointFiles, Place};
 use recount_connectors::{Next, Source};
-use recount_dataflow::checkpoint::{CheckpointError, CheckpointInfo, Checkpoints};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpoints, Listed};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError, History, Settings};
 use recount_dataflow::read::Digest;
@@ -23,6 +24,8 @@ use super::{KafkaInput, StoreError, kafka};
 
 /// How long to wait for the log's records before looking again.
 const STEP: Duration = Duration::from_secs(1);
+/// How often checkpoints are listed again where all that were listed have gone.
+const HOLD_ATTEMPTS: usize = 16;
 
 /// Why nothing could be verified, or what was found to differ.
 #[derive(Debug, Error)]
@@ -36,6 +39,28 @@ pub(crate) enum VerifyError {
     /// What was made again is not what was kept.
     #[error("{0}")]
     Mismatch(String),
+    /// Checkpoints went before they could be read.
+    #[error(
+        "the service lets go of checkpoints faster than they can be read; try again with a longer checkpoint.interval"
+    )]
+    NotHeld,
+    /// Somebody has deleted a checkpoint.
+    #[error(
+        "checkpoint {number} was the newest and is gone: no service lets go of that; was a file deleted? Restore it from a backup"
+    )]
+    NewestGone {
+        /// Its number.
+        number: u64,
+    },
+    /// The only checkpoint is the one that the replay began from.
+    #[error(
+        "the log's head is gone, and there is no checkpoint but {number}, where this began: there is nothing to hold its state \
+         against; try again when the service has written another"
+    )]
+    NothingCompared {
+        /// Its number.
+        number: u64,
+    },
 }
 
 impl From<EngineError> for VerifyError {
@@ -73,6 +98,8 @@ pub(crate) struct Verified {
 
 /// Makes every epoch again, on so many workers, from the store's log or from `kafka`, and compares it with the checkpoints at `place`.
 /// `progress` hears of each.
+///
+/// The checkpoints that are kept at the start are held all along: the process that writes may let go of them meanwhile.
 pub(crate) fn verify(
     dir: &std::path::Path,
     place: &Place,
@@ -81,40 +108,75 @@ pub(crate) fn verify(
     mut progress: impl FnMut(u64),
 ) -> Result<Verified, VerifyError> {
     let dir = DataDir::read_only(Arc::new(SystemDisk::open(dir)?))?;
+    dir.check_begun()?;
     let records = Records::of(&dir, kafka)?;
     let checkpoints = Checkpoints::new(CheckpointFiles::open(&dir, place)?.store());
-    let kept = checkpoints.list()?;
-    let settings = Settings {
-        rules: dir.rules(),
-        workers,
-        key: dir.hash_key(),
-        history: History::newest_only(),
-        ..Settings::default()
-    };
-    let from = match records.are_whole(&dir)? {
-        true => None,
-        false => kept.first().map(|oldest| oldest.number),
-    };
-    let checkpoint = from.map(|number| checkpoints.load(number)).transpose()?;
-    let (epoch, positions) =
-        checkpoint.as_ref().map_or((0, Vec::new()), |checkpoint| (checkpoint.epoch(), checkpoint.positions()));
-    let recorded = Bindings::read(&dir, epoch + 1)?;
-    let source = records.read(&dir, &positions)?;
-    let streams = source.streams();
-    let engine = Engine::restore(settings.clone(), streams.clone(), checkpoint, Box::new(NoBindings))?;
-    let mut again = Again { source, engine, known: streams.len() };
-    let mut verified = Verified { from, first: epoch + 1, newest: epoch, records: 0, checkpoints: 0 };
-    for binding in recorded {
-        let binding = binding?;
-        again.make(&binding)?;
-        (verified.newest, verified.records) = (binding.epoch, verified.records + binding.records_in);
-        if let Some(kept) = kept.iter().find(|kept| kept.epoch == binding.epoch) {
-            verified.checkpoints += usize::from(compare(&mut again, &checkpoints, kept, &settings)?);
-        }
-        progress(verified.records);
+    let held = Held::all_after(&checkpoints, 0)?;
+    let newest_held = held.newest();
+    let mut again = Again::start(&dir, &records, held, workers)?;
+    again.follow(Bindings::read(&dir, again.verified.first)?, &mut progress)?;
+    // Those that came meanwhile have to be whole as well, and bound.
+    let came = Held::all_after(&checkpoints, newest_held)?;
+    check_newest(&checkpoints, newest_held)?;
+    came.check_bound(&dir)?;
+    if again.verified.checkpoints == 0 && came.newest() > newest_held {
+        again.go_on(&dir, came, &mut progress)?;
     }
     again.engine.drain()?;
-    Ok(verified)
+    match again.verified {
+        Verified { from: Some(number), checkpoints: 0, .. } => Err(VerifyError::NothingCompared { number }),
+        verified => Ok(verified),
+    }
+}
+
+/// The newest checkpoint is never let go of; it can only have been deleted.
+fn check_newest(checkpoints: &Checkpoints, newest_held: u64) -> Result<(), VerifyError> {
+    let newest = checkpoints.list()?.last().map_or(0, |listed| listed.number);
+    match newest < newest_held {
+        true => Err(VerifyError::NewestGone { number: newest_held }),
+        false => Ok(()),
+    }
+}
+
+/// Checkpoints that stay readable, by epoch.
+struct Held {
+    checkpoints: VecDeque<Checkpoint>,
+}
+
+impl Held {
+    /// Those of a number above `after`, every byte of which is checked.
+    fn all_after(checkpoints: &Checkpoints, after: u64) -> Result<Held, VerifyError> {
+        for _ in 0..HOLD_ATTEMPTS {
+            let mut held = Vec::new();
+            let list = checkpoints.list()?;
+            // The newest stays longest.
+            for Listed { number, info } in list.into_iter().rev().take_while(|listed| after < listed.number) {
+                held.push(info.and_then(|_| checkpoints.load_kept(number))?);
+            }
+            let had_any = !held.is_empty();
+            let mut held: Vec<Checkpoint> = held.into_iter().flatten().collect();
+            if held.is_empty() && had_any {
+                continue;
+            }
+            // A writer that was replaced may have left one of a higher epoch under a lower number.
+            held.sort_by_key(|checkpoint| (checkpoint.epoch(), checkpoint.number()));
+            return Ok(Held { checkpoints: held.into() });
+        }
+        Err(VerifyError::NotHeld)
+    }
+
+    /// The greatest number; 0 where there is none.
+    fn newest(&self) -> u64 {
+        self.checkpoints.iter().map(Checkpoint::number).max().unwrap_or(0)
+    }
+
+    /// What is of an epoch was bound before: that it is not bound says that bindings are missing.
+    fn check_bound(&self, dir: &DataDir) -> Result<(), VerifyError> {
+        match self.checkpoints.back() {
+            Some(last) => Ok(Bindings::read(dir, last.epoch() + 1).map(drop)?),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Where the records of a store are.
@@ -149,15 +211,76 @@ impl<'a> Records<'a> {
     }
 }
 
-/// The engine that makes epochs again.
+/// The engine that makes epochs again, and what it is held against.
 struct Again {
     source: Box<dyn Source>,
     engine: Engine,
+    settings: Settings,
     /// Streams that the engine knows.
     known: usize,
+    /// Checkpoints of epochs to come.
+    held: Held,
+    verified: Verified,
 }
 
 impl Again {
+    /// Begins with the log's beginning, or where that is gone, with the oldest checkpoint.
+    fn start(dir: &DataDir, records: &Records<'_>, mut held: Held, workers: usize) -> Result<Again, VerifyError> {
+        held.check_bound(dir)?;
+        let settings = Settings {
+            rules: dir.rules(),
+            workers,
+            key: dir.hash_key(),
+            history: History::newest_only(),
+            ..Settings::default()
+        };
+        let oldest = if records.are_whole(dir)? { None } else { held.checkpoints.pop_front() };
+        let from = oldest.as_ref().map(Checkpoint::number);
+        let (epoch, positions) = oldest.as_ref().map_or((0, Vec::new()), |oldest| (oldest.epoch(), oldest.positions()));
+        let source = records.read(dir, &positions)?;
+        let streams = source.streams();
+        let engine = Engine::restore(settings.clone(), streams.clone(), oldest, Box::new(NoBindings))?;
+        let verified = Verified { from, first: epoch + 1, newest: epoch, records: 0, checkpoints: 0 };
+        let mut again = Again { source, engine, settings, known: streams.len(), held, verified };
+        again.compare(epoch)?;
+        Ok(again)
+    }
+
+    /// Makes epochs again as they were bound.
+    fn follow(
+        &mut self,
+        bindings: impl Iterator<Item = Result<EpochBinding, BindingError>>,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<(), VerifyError> {
+        for binding in bindings {
+            let binding = binding?;
+            self.make(&binding)?;
+            self.verified.newest = binding.epoch;
+            self.verified.records += binding.records_in;
+            self.compare(binding.epoch)?;
+            progress(self.verified.records);
+        }
+        match self.held.checkpoints.front().map(Checkpoint::epoch) {
+            None => Ok(()),
+            Some(epoch) => {
+                let newest = self.verified.newest;
+                let what = format!("epoch {epoch} has a checkpoint, and the bindings end with epoch {newest}");
+                Err(VerifyError::Mismatch(what))
+            }
+        }
+    }
+
+    /// Goes on as far as checkpoints that came meanwhile, and compares those that are ahead.
+    fn go_on(&mut self, dir: &DataDir, came: Held, progress: &mut impl FnMut(u64)) -> Result<(), VerifyError> {
+        let newest = self.verified.newest;
+        self.held.checkpoints = came.checkpoints.into_iter().filter(|came| newest < came.epoch()).collect();
+        let end = self.held.checkpoints.back().map_or(newest, Checkpoint::epoch);
+        let is_due = |binding: &Result<EpochBinding, BindingError>| {
+            binding.as_ref().map_or(true, |binding| binding.epoch <= end)
+        };
+        self.follow(Bindings::read(dir, newest + 1)?.take_while(is_due), progress)
+    }
+
     fn make(&mut self, binding: &EpochBinding) -> Result<(), VerifyError> {
         for &Position { stream, offset } in &binding.positions {
             loop {
@@ -181,30 +304,27 @@ impl Again {
             self.known += 1;
         }
     }
-}
 
-/// Holds a checkpoint against the state that was made again; false where the checkpoint has gone meanwhile.
-fn compare(
-    again: &mut Again,
-    checkpoints: &Checkpoints,
-    kept: &CheckpointInfo,
-    settings: &Settings,
-) -> Result<bool, VerifyError> {
-    let checkpoint = match checkpoints.load(kept.number) {
-        Err(CheckpointError::NotFound { .. }) => return Ok(false),
-        loaded => loaded?,
-    };
-    again.engine.drain()?;
-    let made = digest(&again.engine)?;
-    let restored = Engine::restore(settings.clone(), again.source.streams(), Some(checkpoint), Box::new(NoBindings))?;
-    let kept_digest = digest(&restored)?;
-    if made != kept_digest {
-        return Err(VerifyError::Mismatch(format!(
-            "epoch {}: the log comes to {made:?}, but checkpoint {} holds {kept_digest:?}",
-            kept.epoch, kept.number
-        )));
+    /// Holds the checkpoints of an epoch against the state that was made again.
+    fn compare(&mut self, epoch: u64) -> Result<(), VerifyError> {
+        while self.held.checkpoints.front().is_some_and(|kept| kept.epoch() == epoch)
+            && let Some(kept) = self.held.checkpoints.pop_front()
+        {
+            let number = kept.number();
+            self.engine.drain()?;
+            let made = digest(&self.engine)?;
+            let streams = self.source.streams();
+            let restored = Engine::restore(self.settings.clone(), streams, Some(kept), Box::new(NoBindings))?;
+            let kept = digest(&restored)?;
+            if made != kept {
+                return Err(VerifyError::Mismatch(format!(
+                    "epoch {epoch}: the log comes to {made:?}, but checkpoint {number} holds {kept:?}"
+                )));
+            }
+            self.verified.checkpoints += 1;
+        }
+        Ok(())
     }
-    Ok(true)
 }
 
 fn digest(engine: &Engine) -> Result<Digest, VerifyError> {
