@@ -1,5 +1,6 @@
 //! What stands behind the listeners: the source, the engine with its feed, and for a data directory its log and checkpoints.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -91,6 +92,8 @@ impl Backend {
         // They hold on to every epoch from here on, so nothing is fed before.
         let sinks = opened.map(|opened| opened.start(&reader, lineage)).transpose().map_err(ServerError::Thread)?;
         let mut checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
+        let fence = dir.fence();
+        checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
         if let Some(sinks) = &sinks {
             checkpointer.keep_up_to(sinks.restore_up_to());
         }
@@ -151,15 +154,15 @@ impl Backend {
         }
     }
 
-    /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint, and lets go of the log and
-    /// the directory, in this order. Blocks.
-    pub(crate) fn stop(self) {
+    /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint where the service `ends_well`,
+    /// and lets go of the log and the directory, in this order. Blocks.
+    pub(crate) fn stop(self, ends_well: bool) {
         self.feed.stop();
         if let Some(Kept { dir, records, checkpoints, sinks, drain, .. }) = self.kept {
             if let Some(sinks) = sinks {
                 sinks.stop(drain);
             }
-            checkpoints.stop();
+            checkpoints.stop(ends_well);
             // Who still holds the log was broken off, and nothing is appended any more.
             drop(records);
             // Its lock goes with it.

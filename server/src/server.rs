@@ -105,8 +105,9 @@ pub enum ServerError {
 /// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
 /// It takes the addresses, says over HTTP that it starts, starts the backend (directory, log, checkpoint, engine, feed), waits until
-/// what was readable before is readable again, and starts the watcher and the listeners. It ends the listeners and all streams first, gives running calls
-/// the drain time, and stops the backend (feed, engine, a last checkpoint, log, directory) when nobody asks any more.
+/// what was readable before is readable again, and starts the watcher and the listeners. It ends the listeners and all streams
+/// first, gives running calls the drain time, and stops the backend (feed, engine, a last checkpoint unless something failed, log,
+/// directory) when nobody asks any more.
 ///
 /// # Errors
 /// Where something could not start, or failed on the way.
@@ -130,7 +131,7 @@ pub async fn run(
         () = &mut shutdown => {
             stopping.store(true, Ordering::Relaxed);
             if let Ok(backend) = start.await {
-                blocking(move || backend.stop()).await;
+                blocking(move || backend.stop(true)).await;
             }
             return Ok(());
         }
@@ -139,7 +140,7 @@ pub async fn run(
     tokio::select! {
         caught_up = backend.caught_up() => caught_up?,
         () = &mut shutdown => {
-            blocking(move || backend.stop()).await;
+            blocking(move || backend.stop(true)).await;
             return Ok(());
         }
     }
@@ -170,8 +171,9 @@ pub async fn run(
     drain(grpc_serving, drained_by).await;
     drain(http_serving, drained_by).await;
     stopping.store(true, Ordering::Relaxed);
+    let ends_well = ended.is_ok();
     blocking(move || {
-        backend.stop();
+        backend.stop(ends_well);
         watcher.stop();
     })
     .await;

@@ -5,8 +5,10 @@
 
 mod support;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -140,16 +142,27 @@ async fn every_row_is_exact_after_any_number_of_kills() {
     daemon.stop().await;
 }
 
+/// The files of the checkpoints.
+fn runs(dir: &Path) -> BTreeSet<OsString> {
+    fs::read_dir(dir.join("runs")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
 #[tokio::test]
 async fn a_writer_that_was_replaced_acknowledges_nothing_and_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let mut old = Daemon::start(dir.path()).await;
+    let seldom = [("CHECKPOINT__INTERVAL", "1h")];
+    let mut old = Daemon::start_with(dir.path(), &seldom).await;
     let token = old.append(vec![click("c1", "ad", NOON_MS)]).await.token;
     old.received("ad", token.clone()).await;
+    assert!(old.checkpoint().await.written);
+    // The checkpoints hold less than it would write at its end.
+    let more = old.append(vec![click("more", "other", NOON_MS)]).await.token;
+    old.received("other", more).await;
+    let files = runs(dir.path());
     old.signal("STOP");
     // A lock that does not hold, as on a shared directory.
     fs::remove_file(dir.path().join("LOCK")).unwrap();
-    let mut new = Daemon::start(dir.path()).await;
+    let mut new = Daemon::start_with(dir.path(), &seldom).await;
     assert_eq!(new.received("ad", token).await, 1);
 
     let mut client = old.ingest.clone();
@@ -163,6 +176,7 @@ async fn a_writer_that_was_replaced_acknowledges_nothing_and_ends() {
     let (code, said) = old.wait().await;
     assert_eq!(code, Some(1));
     assert!(said.contains("was replaced by a later one"), "{said}");
+    assert_eq!(runs(dir.path()), files, "it writes no checkpoint any more, and deletes none");
 
     let token = new.append(vec![click("c3", "ad", NOON_MS)]).await.token;
     assert_eq!(new.received("ad", token).await, 2, "what the old writer wrote counts for nothing");

@@ -111,13 +111,17 @@ pub fn newest_bound(dir: &DataDir) -> Result<u64, BindingError> {
 /// Deletes files all of whose epochs are below `epoch`; the newest file stays. Returns how many went.
 ///
 /// # Errors
-/// Where the disk fails. What is left is whole.
+/// Where the disk fails, and where a later writer came, who may need them. What is left is whole.
+///
+/// # Panics
+/// Where the directory was opened for reading.
 pub fn delete_bindings_below(dir: &DataDir, epoch: u64) -> Result<usize, BindingError> {
-    let (disk, dir) = (dir.disk(), dir.bindings_dir());
+    let (disk, fence, dir) = (dir.disk(), dir.fence(), dir.bindings_dir());
     let files = Files::list(&*disk, &dir)?.in_force;
     let below = files.windows(2).take_while(|pair| pair[1].start <= epoch).map(|pair| pair[0]);
     let mut deleted = 0;
     for file in below {
+        fence.check()?;
         let path = file.path(&dir);
         disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
         // One by one: a power cut must not bring back an older file and leave a gap behind it.

@@ -25,6 +25,12 @@ pub enum CheckpointError {
         /// The number that was taken.
         number: u64,
     },
+    /// Another process writes in this one's place, or it can not be known that none does.
+    #[error("no checkpoint is written any more: {cause}")]
+    Replaced {
+        /// What was found.
+        cause: io::Error,
+    },
     /// A file is not what was written.
     #[error("{name}: {what}")]
     Damaged {

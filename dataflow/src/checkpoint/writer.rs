@@ -1,7 +1,7 @@
 //! From a state to files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::domain::fact::Position;
@@ -28,6 +28,8 @@ pub struct Checkpointer {
     reader: Reader,
     /// Of the checkpoints up to this epoch the newest is kept as well: somebody may have to go on from it.
     needed: Box<dyn Fn() -> u64 + Send>,
+    /// Fails where another process writes in this one's place.
+    fence: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The checkpoints that are kept, oldest first.
     kept: Vec<Kept>,
     next_number: u64,
@@ -89,6 +91,7 @@ impl Checkpointer {
             keep: keep.max(2),
             release: false,
             needed: Box::new(|| u64::MAX),
+            fence: Box::new(|| Ok(())),
             kept: Vec::new(),
             packs: BTreeMap::new(),
             names: Vec::new(),
@@ -119,6 +122,12 @@ impl Checkpointer {
         self.needed = Box::new(needed);
     }
 
+    /// From now on `fence` is asked before a manifest is made, and before anything is deleted. It fails where another process has taken
+    /// this one's place: that one goes on from what is there, so nothing of it may go.
+    pub fn ask_first(&mut self, fence: impl Fn() -> io::Result<()> + Send + 'static) {
+        self.fence = Box::new(fence);
+    }
+
     /// The bytes of the newest state that are in memory, and not in files.
     pub fn resident_bytes(&self) -> u64 {
         let newest = self.reader.snapshot(None).expect("the newest complete epoch can be read");
@@ -144,13 +153,15 @@ impl Checkpointer {
     ///
     /// # Errors
     /// Where the store fails: what was written counts for nothing then, and where [`CheckpointError::is_retryable`] a later call may
-    /// succeed; else whoever holds the directory is to stop. [`CheckpointError::Fenced`] where another process has taken it over.
+    /// succeed; else whoever holds the directory is to stop. [`CheckpointError::Replaced`] and [`CheckpointError::Fenced`] where another
+    /// process has taken it over.
     pub fn write(&mut self) -> Result<Option<Written>, CheckpointError> {
         let held = self.reader.hold_newest();
         let epoch = held.complete.epoch;
         if epoch <= self.newest_epoch().unwrap_or(0) {
             return Ok(None);
         }
+        self.check_fence()?;
         self.new_names.append(&mut self.reader.take_new_names());
         let stale = self.stale_packs(&held.workers)?;
         let store = Arc::clone(&self.store);
@@ -227,6 +238,7 @@ impl Checkpointer {
             let (bytes, crc) = manifest.encode();
             let mut file = self.store.create(&name).map_err(CheckpointError::store(&name, "creating"))?;
             file.write_all(&bytes).map_err(CheckpointError::store(&name, "writing"))?;
+            self.check_fence()?;
             match file.finish() {
                 Ok(()) => {
                     self.kept.push(Kept::new(&manifest, crc));
@@ -282,7 +294,12 @@ impl Checkpointer {
         }
     }
 
+    fn check_fence(&self) -> Result<(), CheckpointError> {
+        (self.fence)().map_err(|cause| CheckpointError::Replaced { cause })
+    }
+
     fn delete(&self, name: &str) -> Result<(), CheckpointError> {
+        self.check_fence()?;
         self.store.delete(name).map_err(CheckpointError::store(name, "deleting"))
     }
 }

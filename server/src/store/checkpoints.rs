@@ -62,7 +62,10 @@ impl CheckpointStats {
 /// What the thread is told.
 enum Command {
     Write(oneshot::Sender<Outcome>),
-    Stop,
+    /// After a last checkpoint, where one is wanted.
+    Stop {
+        write: bool,
+    },
 }
 
 /// Asks for a checkpoint; for any thread.
@@ -136,10 +139,11 @@ impl Checkpointing {
         }
     }
 
-    /// Writes a last checkpoint, so that the next start has little to read, and ends the thread.
-    pub(crate) fn stop(self) {
+    /// Ends the thread. Where the service `ends_well`, it writes a last checkpoint, so that the next start has little to read; else
+    /// nothing is written or deleted any more: another process may have taken the directory, or what is in memory may not be right.
+    pub(crate) fn stop(self, ends_well: bool) {
         // It may have ended by itself.
-        let _ = self.commands.send(Command::Stop);
+        let _ = self.commands.send(Command::Stop { write: ends_well });
         if self.thread.join().is_err() {
             tracing::error!("the checkpointing thread panicked; this is a bug in Recount");
         }
@@ -160,6 +164,9 @@ impl Worker {
     fn run(&mut self, told: &mpsc::Receiver<Command>) -> Result<(), StoreError> {
         loop {
             let command = self.wait(told);
+            if matches!(command, Ok(Command::Stop { write: false }) | Err(RecvTimeoutError::Disconnected)) {
+                return Ok(());
+            }
             let records = self.size.begin();
             let outcome = self.write();
             self.size.end(outcome.is_ok().then_some(records));
@@ -169,8 +176,8 @@ impl Worker {
                     // Who asked may have gone.
                     let _ = answer.send(said);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                Err(_) => {}
+                Ok(Command::Stop { .. }) => {
                     // At shutdown nobody hears of it otherwise.
                     if let Err(error) = &outcome {
                         tracing::warn!(%error, "the last checkpoint could not be written; the next start reads more of the log");
@@ -219,6 +226,7 @@ impl Worker {
     /// Lets go of the records that retention takes, and then of the bindings that only the same records could use.
     fn retain(&self) -> Result<(), StoreError> {
         let Some((epoch, positions)) = self.checkpointer.oldest() else { return Ok(()) };
+        self.dir.fence().check()?;
         if (self.retain)(self.dir.partitions(), positions, wall_ms())? {
             delete_bindings_below(&self.dir, epoch + 1)?;
         }

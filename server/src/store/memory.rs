@@ -154,7 +154,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(10));
         }
         feed.stop();
-        checkpoints.stop();
+        checkpoints.stop(true);
         assert_eq!(reader.snapshot(None).unwrap().totals().received, APPENDS * RECORDS);
     }
 }

@@ -6,6 +6,8 @@ mod memory;
 mod open;
 mod pace;
 pub(crate) mod rebuild;
+#[cfg(test)]
+mod tests;
 pub(crate) mod verify;
 
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use recount_connectors::bindings::{BindingError, BindingLog, Bindings};
-use recount_connectors::data_dir::{DataDir, DataDirError, NewStore};
+use recount_connectors::data_dir::{DataDir, DataDirError, Fenced, NewStore};
 use recount_connectors::disk::DiskError;
 use recount_connectors::log::{Log, LogError, LogFailure, LogSettings};
 use recount_connectors::store::{Place, PlaceError};
@@ -64,6 +66,9 @@ pub enum StoreError {
     /// The directory is refused.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// This process is no longer the one that writes.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     /// The log can not be opened.
     #[error(transparent)]
     Log(#[from] LogError),

@@ -4,6 +4,7 @@
 //! wall clocks are the old ones. When its first checkpoint is durable, the store becomes it in one step. Whatever fails or crashes
 //! before leaves the store as it was.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -124,6 +125,8 @@ pub(crate) fn rebuild(
     let files = files.of_generation(&dir)?;
     let mut checkpointer =
         Checkpointer::open(files.store(), engine.reader(), dir.fence().writer().into(), CHECKPOINTS_KEPT)?;
+    let fence = dir.fence();
+    checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
     if memory_budget.is_some() {
         checkpointer.release_memory();
     }

@@ -7,6 +7,7 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,9 @@ impl Daemon {
         let engine = engine.map_err(Stopped::of)?;
         let reader = engine.reader();
         let writer = dir.fence().writer().into();
-        let checkpointer = Checkpointer::open(files, reader.clone(), writer, 2).map_err(Stopped::of)?;
+        let mut checkpointer = Checkpointer::open(files, reader.clone(), writer, 2).map_err(Stopped::of)?;
+        let fence = dir.fence();
+        checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
         let positions = positions.iter().map(|position| (position.stream, position.offset)).collect();
         let damaged = found.damaged.len();
         let fed = Fed { engine, reader };
