@@ -8,13 +8,14 @@ mod published;
 mod support;
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use published::{Published, Sinks, Traffic, copy, count};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
-use recount_tests::kafka::{Broker, Topics};
+use recount_tests::kafka::{Broker, BrokerSettings, Operation, Record, Resource, Right, Topics};
 use support::daemon::{Daemon, click};
 use support::{NOON_MS, PATIENCE};
 use tokio::time::{sleep, timeout};
@@ -24,7 +25,11 @@ const EXACTLY_ONCE: &str = "exactly-once";
 /// The broker of all tests that leave it alone.
 fn broker() -> &'static Broker {
     static BROKER: OnceLock<Broker> = OnceLock::new();
-    BROKER.get_or_init(Broker::start)
+    BROKER.get_or_init(|| {
+        // Who comes in the clear may do anything.
+        let settings = BrokerSettings { has_authorizer: true, ..BrokerSettings::default() };
+        Broker::start_with(settings.secured_for("ann", "s3cret"))
+    })
 }
 
 fn sinks<'a>(name: &'a str, delivery: &'a str) -> Sinks<'a> {
@@ -294,4 +299,61 @@ async fn a_row_that_is_gone_gets_a_tombstone() {
     assert_eq!((published.rows.len(), published.tombstones), (12, 12));
     assert!(published.rows.keys().all(|key| key.contains("/new")), "{:?}", published.rows.keys());
     assert_eq!(daemon.stop().await.0, Some(0));
+}
+
+/// A user that may do what the documentation asks for and nothing else, over SASL and TLS: it reads and publishes, and makes no topic
+/// but the one that it may make.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_rights_are_enough() {
+    const POISON: usize = 3;
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("rights", EXACTLY_ONCE));
+    let topics = Topics::of(broker().servers());
+    let right = |resource, prefix, operation| Right { user: "ann", resource, prefix, operation };
+    topics.allow(&[
+        right(Resource::Topic, "rights.clicks", Operation::Read),
+        right(Resource::Topic, "rights.progress", Operation::Read),
+        right(Resource::Topic, "rights.progress", Operation::Write),
+        right(Resource::Topic, "rights.counts", Operation::Write),
+        right(Resource::Topic, "rights.corrections", Operation::Write),
+        right(Resource::Topic, "rights.dlq", Operation::Write),
+        right(Resource::Topic, "rights.dlq", Operation::Create),
+        right(Resource::Topic, "rights.", Operation::DescribeConfigs),
+        right(Resource::TransactionalId, "recount.", Operation::Write),
+    ]);
+    topics.create("rights.clicks", 2, &[]);
+    topics.create("rights.counts", 3, &[("cleanup.policy", "compact")]);
+    topics.create("rights.corrections", 2, &[]);
+    topics.create("rights.progress", 1, &[("cleanup.policy", "compact")]);
+
+    let authority = broker().certificates().authority.display();
+    let login = format!(
+        r#"{{ "security.protocol" = "sasl_ssl", "ssl.ca.location" = "{authority}", "sasl.mechanism" = "SCRAM-SHA-512", "sasl.username" = "ann", "sasl.password" = "s3cret" }}"#
+    );
+    let servers = broker().sasl_servers();
+    let settings = [
+        ("SOURCE__KAFKA__BOOTSTRAP_SERVERS", servers.as_str()),
+        ("SOURCE__KAFKA__TOPICS", r#"[{ name = "rights.clicks", format = "event", dlq = "rights.dlq" }]"#),
+        ("SOURCE__KAFKA__PROPERTIES", &login),
+        ("SINK__KAFKA__PROPERTIES", &login),
+    ];
+    let theirs = Sinks { servers: servers.clone(), ..sinks("rights", EXACTLY_ONCE) };
+    let mut traffic = Traffic::new(11);
+    for round in 1..=2 {
+        let mut daemon = theirs.start_with(&dir, &settings).await;
+        let events = traffic.next(200).into_iter().map(|event| Record::of(event.encode_to_vec()));
+        let poison = (0..POISON).map(|_| Record::of("no event"));
+        topics.produce("rights.clicks", &events.chain(poison).collect::<Vec<_>>());
+        let deadline = Instant::now() + PATIENCE;
+        while daemon.status().await.records_in < round * (200 + POISON as u64) {
+            assert!(Instant::now() < deadline, "the records do not come in");
+            sleep(Duration::from_millis(20)).await;
+        }
+        theirs.all_published(&daemon, 3).await;
+        assert_eq!(daemon.stop().await.0, Some(0));
+    }
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact() && !published.corrections.is_empty());
+    assert_eq!(topics.consume("rights.dlq").len(), 2 * POISON);
 }

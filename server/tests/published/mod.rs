@@ -205,10 +205,15 @@ impl Sinks<'_> {
 
     /// Waits until everything that is complete is published.
     pub async fn published(&self, daemon: &Daemon) {
+        self.all_published(daemon, 2).await;
+    }
+
+    /// The same where there are so many sinks.
+    pub async fn all_published(&self, daemon: &Daemon, sinks: u32) {
         let deadline = Instant::now() + PATIENCE * 3;
         loop {
             let [behind, epoch, newest] = daemon.metrics(["sink_epochs_behind", "sink_epoch", "epoch"]).await;
-            if behind == 0.0 && epoch >= 2.0 * newest {
+            if behind == 0.0 && epoch >= f64::from(sinks) * newest {
                 return;
             }
             assert!(Instant::now() < deadline, "the sinks are {behind} epochs behind epoch {newest}");

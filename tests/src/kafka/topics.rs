@@ -16,6 +16,7 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+use super::rights::Right;
 use super::wire::Wire;
 
 /// How long anything may take.
@@ -180,6 +181,12 @@ impl Topics {
             }
         }
         aborted
+    }
+
+    /// Gives users rights.
+    pub fn allow(&self, rights: &[Right<'_>]) {
+        let mut wire = Wire::connect(&self.servers);
+        rights.iter().for_each(|right| wire.allow(right));
     }
 
     /// Writes records, and waits until all replicas in sync have them.

@@ -1,12 +1,15 @@
-//! Kafka's protocol by hand, for the few requests that librdkafka's bindings lack: which replica is to lead, and what transactions
-//! nobody will end.
+//! Kafka's protocol by hand, for the few requests that librdkafka's bindings lack: which replica is to lead, what users may do, and
+//! what transactions nobody will end.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use super::rights::Right;
+
 /// Requests, by their numbers in the protocol.
 const WRITE_TXN_MARKERS: i16 = 27;
+const CREATE_ACLS: i16 = 30;
 const ELECT_LEADERS: i16 = 43;
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
 const DESCRIBE_PRODUCERS: i16 = 61;
@@ -16,6 +19,10 @@ const TIMEOUT_MS: i32 = 30_000;
 
 /// Errors that are none here: the election was not needed; the reassignment is still going on.
 const ELECTION_NOT_NEEDED: i16 = 84;
+
+/// The numbers of names that are prefixes, and of what is allowed rather than denied.
+const PREFIXED: u8 = 4;
+const ALLOW: u8 = 3;
 
 /// A transaction that is open in a partition.
 #[derive(Clone, Copy, Debug)]
@@ -58,14 +65,30 @@ impl Wire {
         let mut body = Body::default();
         body.int8(0);
         body.int32(1);
-        body.int16(topic.len() as i16);
-        body.bytes.extend_from_slice(topic.as_bytes());
+        body.string(topic);
         body.int32(1);
         body.int32(partition);
         body.int32(TIMEOUT_MS);
         let answer = self.ask(ELECT_LEADERS, 1, false, &body.bytes);
         let error = error_at(&answer, 4);
         assert!([0, ELECTION_NOT_NEEDED].contains(&error), "no leader can be elected for {topic}/{partition}: {error}");
+    }
+
+    /// Gives a user a right.
+    pub(super) fn allow(&mut self, right: &Right<'_>) {
+        let mut body = Body::default();
+        body.int32(1);
+        body.int8(right.resource as u8);
+        body.string(right.prefix);
+        body.int8(PREFIXED);
+        body.string(&format!("User:{}", right.user));
+        // From any host.
+        body.string("*");
+        body.int8(right.operation as u8);
+        body.int8(ALLOW);
+        let answer = self.ask(CREATE_ACLS, 1, false, &body.bytes);
+        // The time of throttling, the number of results.
+        assert_eq!(error_at(&answer, 4 + 4), 0, "{right:?} can not be given");
     }
 
     /// The transactions that are open in a partition, which this broker leads.
@@ -194,6 +217,11 @@ impl Body {
 
     fn int32(&mut self, value: i32) {
         self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    fn string(&mut self, text: &str) {
+        self.int16(text.len() as i16);
+        self.bytes.extend_from_slice(text.as_bytes());
     }
 
     /// A list of one topic, with a list of one partition.

@@ -125,6 +125,7 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
             }
             Some(Ok(_)) => {}
             Some(Err(Cause::PartitionEOF(_))) => break,
+            Some(Err(cause)) if cause.rdkafka_error_code().is_some_and(is_of_group) => continue,
             Some(Err(cause)) => return Err(call(cause).into()),
         }
         deadline = Instant::now() + WAIT;
@@ -137,6 +138,18 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
         })
     };
     last.map(decode).transpose()
+}
+
+/// Whether an error is about the consumer's group, for which librdkafka asks in any case: the partition is assigned, and nothing is
+/// committed, so nobody needs a right to it.
+fn is_of_group(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::GroupAuthorizationFailed
+            | RDKafkaErrorCode::CoordinatorLoadInProgress
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::NotCoordinator
+    )
 }
 
 /// What an open transaction keeps from being read, and who can end it.

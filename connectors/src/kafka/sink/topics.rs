@@ -36,11 +36,17 @@ pub(super) fn look(settings: &PublisherSettings) -> Result<bool, SinkError> {
 /// Makes the topics that are not there, and checks those that are. Returns the most bytes that a message of each may have.
 pub(super) fn ensure(settings: &PublisherSettings) -> Result<Vec<usize>, SinkError> {
     // It says why where nobody answers, or where the login is refused.
-    settings.client.connect()?.brokers(WAIT)?;
+    let connection = settings.client.connect()?;
+    connection.brokers(WAIT)?;
     let admin = settings.client.admin()?;
-    let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match make(&admin, plan, more)? {
-        true => Ok(plan.message_bytes_max),
-        false => check(&admin, plan),
+    // Kafka asks for the right to make a topic before it looks whether there is one, so it is only asked for what is missing.
+    let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match connection.topic(&plan.name, WAIT) {
+        Ok(_) => check(&admin, plan),
+        Err(KafkaError::NoTopic { .. }) => match make(&admin, plan, more)? {
+            true => Ok(plan.message_bytes_max),
+            false => check(&admin, plan),
+        },
+        Err(error) => Err(error.into()),
     };
     ensured(&progress_plan(settings), &PROGRESS_CONFIG)?;
     let bytes_max = |plan| ensured(plan, &[]).map(|found| found.unwrap_or(MESSAGE_BYTES_MAX));
@@ -57,7 +63,7 @@ fn progress_plan(settings: &PublisherSettings) -> TopicPlan {
     }
 }
 
-/// Makes a topic; false where it is there already.
+/// Makes a topic; false where somebody else has made it meanwhile.
 fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> Result<bool, SinkError> {
     let TopicPlan { name, partitions, replication, cleanup, message_bytes_max } = plan;
     let (policy, retention_ms) = match cleanup {
@@ -78,7 +84,10 @@ fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> 
     for (key, value) in more {
         topic = topic.set(key, value);
     }
-    let call = |cause| KafkaError::call(format!("topic {name:?} can not be made"), global(cause));
+    let call = |cause| {
+        let action = format!("topic {name:?} is not there, or this user may not see it; it can not be made");
+        KafkaError::call(action, global(cause))
+    };
     let made = wait_for(admin.create_topics([&topic], &options())).map_err(call)?;
     match made.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
