@@ -253,6 +253,35 @@ async fn at_least_once_a_repetition_is_harmless() {
     ours.read().check(&traffic.rows());
 }
 
+/// A topic that will never take what comes is said, with what to change: nobody tries it for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_for_good_ends_it() {
+    let topics = Topics::of(broker().servers());
+    for (name, delivery) in [("refused1", EXACTLY_ONCE), ("refused2", "at-least-once")] {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, ours) = (home.path().join("dir"), sinks(name, delivery));
+        // An epoch is over before it is published.
+        let now_alone = [("cleanup.policy", "compact"), ("message.timestamp.before.max.ms", "0")];
+        topics.create(&ours.topic("counts"), 1, &now_alone);
+        let mut daemon = ours.start(&dir).await;
+        let answer = daemon.append(Traffic::new(9).next(50)).await;
+        assert_eq!(answer.accepted, 50);
+        let (exit, said) = daemon.wait().await;
+        assert_eq!(exit, Some(1), "{said}");
+        assert!(said.contains(&format!("a message to {name}.counts is refused for good")), "{said}");
+        assert!(said.contains("let message.timestamp.before.max.ms"), "{said}");
+
+        // With another limit it goes on where it was.
+        topics.alter(&ours.topic("counts"), &[("cleanup.policy", "compact")]);
+        let mut daemon = ours.start(&dir).await;
+        let mut traffic = Traffic::new(9);
+        traffic.next(50);
+        count(&mut daemon, traffic.next(50)).await;
+        ours.published(&daemon).await;
+        ours.read().check(&traffic.rows());
+    }
+}
+
 /// A sink that is added to a store with a history begins with every row and every correction there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sink_added_later_publishes_all_there_is() {

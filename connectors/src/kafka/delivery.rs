@@ -11,10 +11,17 @@ use rdkafka::statistics::Statistics;
 use super::watch::Watch;
 
 /// The context of a producer: passes on what the client says by itself, and counts what it says of messages.
-#[derive(Default)]
 pub(super) struct Deliveries {
     watch: Watch,
     counted: Mutex<Counted>,
+    is_final: fn(Code) -> bool,
+    refused: Mutex<Option<Code>>,
+}
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Deliveries::minding(|_| false)
+    }
 }
 
 /// What became of messages.
@@ -29,6 +36,11 @@ pub(super) struct Counted {
 }
 
 impl Deliveries {
+    /// Of a producer whose messages are not sent again where they are refused with a code of this kind.
+    pub(super) fn minding(is_final: fn(Code) -> bool) -> Self {
+        Deliveries { watch: Watch::default(), counted: Mutex::default(), is_final, refused: Mutex::default() }
+    }
+
     /// Counts a message that did not arrive.
     pub(super) fn fail(&self, cause: &Cause) {
         let code = cause.rdkafka_error_code().unwrap_or(Code::Unknown);
@@ -42,6 +54,15 @@ impl Deliveries {
     /// What became of messages since the last call.
     pub(super) fn take(&self) -> Counted {
         std::mem::take(&mut *self.counted())
+    }
+
+    /// Why messages were refused for good since the last call, where some were.
+    pub(super) fn take_refused(&self) -> Option<Code> {
+        self.refused().take()
+    }
+
+    fn refused(&self) -> MutexGuard<'_, Option<Code>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counted(&self) -> MutexGuard<'_, Counted> {
@@ -74,7 +95,12 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
                 counted.delivered += 1;
                 counted.bytes += message.payload_len() as u64;
             }
-            Err((cause, _)) => self.fail(cause),
+            Err((cause, _)) => {
+                self.fail(cause);
+                if let Some(code) = cause.rdkafka_error_code().filter(|code| (self.is_final)(*code)) {
+                    self.refused().get_or_insert(code);
+                }
+            }
         }
     }
 }

@@ -83,6 +83,21 @@ pub enum SinkError {
         /// What would happen.
         why: &'static str,
     },
+    /// Kafka does not take a message, and would not take it later.
+    #[error(
+        "sink {sink}: a message to {topics} is refused for good: {why}; {advice}, and start again: nothing is lost, and publishing \
+         goes on where it stopped"
+    )]
+    Message {
+        /// The sink.
+        sink: &'static str,
+        /// The topics that it is among.
+        topics: String,
+        /// What Kafka said.
+        why: String,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A record of progress can not be read.
     #[error("topic {topic:?}: the progress of {key} can not be read: {why}; is it another program's topic?")]
     Progress {

@@ -22,6 +22,7 @@ mod patience;
 mod producer;
 mod progress;
 mod publisher;
+mod refused;
 mod settings;
 mod topics;
 

@@ -10,6 +10,7 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use super::batch::Shared;
 use super::progress::{PARTITION, Progress};
+use super::refused::{advice, is_final, is_refusal};
 use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError};
 use crate::kafka::KafkaError;
 use crate::kafka::client::creation;
@@ -38,6 +39,8 @@ pub(super) enum Failure {
     Fenced(String),
     /// Kafka refuses, and waiting does not help.
     Refused(KafkaError),
+    /// Kafka refuses a message, and would refuse it again.
+    Message { why: String, advice: &'static str },
     /// Nobody waits any more.
     Cancelled,
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Abort(why) | Failure::Unknown(why) | Failure::Fenced(why) => f.write_str(why),
+            Failure::Message { why, .. } => f.write_str(why),
             Failure::Refused(why) => why.fmt(f),
             Failure::Cancelled => SinkError::Cancelled.fmt(f),
         }
@@ -92,7 +96,7 @@ impl Producer {
         if topics.iter().any(|topic| topic.message_bytes_max.is_some()) {
             set_sizes(&mut config, message_bytes_max);
         }
-        let producer = config.create_with_context(Deliveries::default());
+        let producer = config.create_with_context(Deliveries::minding(is_final));
         let producer = producer.map_err(|cause| Failure::Refused(creation(cause)))?;
         let topics = topics.iter().map(|topic| topic.name.clone()).collect();
         let (progress_topic, key) = (progress_topic.clone(), identity.key());
@@ -143,6 +147,13 @@ impl Producer {
             self.arrive()?;
         }
         Ok(())
+    }
+
+    /// Why some message of the last batch can never arrive; to be asked where it did not.
+    pub(super) fn refused(&self) -> Option<Failure> {
+        let code = self.producer.context().take_refused()?;
+        let cause = Cause::MessageProduction(code);
+        Some(self.refusal(code, cause.to_string(), cause))
     }
 
     fn arrive(&self) -> Result<(), Failure> {
@@ -218,13 +229,19 @@ impl Producer {
         };
         match (code, cause) {
             (Some(Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch), _) => Failure::Fenced(why),
-            (Some(code), cause) if is_refusal(code) => Failure::Refused(KafkaError::call(
-                format!("{} can not be written: {why}", self.topics.join(", ")),
-                cause,
-            )),
+            (Some(code), cause) if is_final(code) => self.refusal(code, why, cause),
             (_, Cause::Transaction(error)) if error.txn_requires_abort() => Failure::Abort(why),
             (_, Cause::MessageProduction(_)) if self.producer.client().fatal_error().is_none() => Failure::Abort(why),
             _ => Failure::Unknown(why),
+        }
+    }
+
+    /// What is said of a code that sending again does not change.
+    fn refusal(&self, code: Code, why: String, cause: Cause) -> Failure {
+        let action = || format!("{} can not be written: {why}", self.topics.join(", "));
+        match advice(code) {
+            None => Failure::Refused(KafkaError::call(action(), cause)),
+            Some(advice) => Failure::Message { why, advice },
         }
     }
 }
@@ -237,18 +254,3 @@ fn set_sizes(config: &mut ClientConfig, message_bytes_max: &[usize]) {
     config.set("batch.size", smallest.clamp(1, BATCH_SIZE).to_string());
 }
 
-/// Whether only a person can change it.
-fn is_refusal(code: Code) -> bool {
-    matches!(
-        code,
-        Code::TopicAuthorizationFailed
-            | Code::ClusterAuthorizationFailed
-            | Code::TransactionalIdAuthorizationFailed
-            | Code::InvalidTransactionTimeout
-            | Code::UnsupportedVersion
-            | Code::UnsupportedFeature
-            | Code::MessageSizeTooLarge
-            | Code::Authentication
-            | Code::SaslAuthenticationFailed
-    )
-}

@@ -128,26 +128,34 @@ impl Publisher {
     }
 
     fn attempt(&self, batch: &Batch, progress: Option<&Progress>) -> Result<(), Failure> {
-        let producer = self.producer.as_ref().expect("there is a producer whenever a batch is published");
         match self.settings.delivery {
-            Delivery::ExactlyOnce => producer.transact(batch, progress),
-            Delivery::AtLeastOnce => producer.deliver(batch, progress),
+            Delivery::ExactlyOnce => self.producer().transact(batch, progress),
+            Delivery::AtLeastOnce => self.producer().deliver(batch, progress),
         }
     }
 
-    /// Takes the open transaction back, so that the batch can be sent again.
+    /// Takes the open transaction back, so that the batch can be sent again, unless a message of it would be refused again.
     fn abort(&mut self, why: &str) -> Result<(), SinkError> {
         self.outcomes.aborted.fetch_add(1, Ordering::Relaxed);
+        self.fail_where_refused()?;
         self.patience.wait("a transaction", &why)?;
-        if self.settings.delivery == Delivery::AtLeastOnce {
-            return Ok(());
+        if self.settings.delivery == Delivery::ExactlyOnce {
+            match self.producer().abort() {
+                Ok(()) => {}
+                Err(Failure::Unknown(_)) => return self.reopen(),
+                Err(failure) => return Err(self.fatal(failure)),
+            }
         }
-        let producer = self.producer.as_ref().expect("there is a producer whenever a batch is published");
-        match producer.abort() {
-            Ok(()) => Ok(()),
-            Err(Failure::Unknown(_)) => self.reopen(),
-            Err(failure) => Err(self.fatal(failure)),
-        }
+        // Of some messages it is known only now what became of them.
+        self.fail_where_refused()
+    }
+
+    fn fail_where_refused(&self) -> Result<(), SinkError> {
+        self.producer().refused().map_or(Ok(()), |refused| Err(self.fatal(refused)))
+    }
+
+    fn producer(&self) -> &Producer {
+        self.producer.as_ref().expect("there is a producer whenever a batch is published")
     }
 
     /// Throws the producer away, and reads what is committed. Returns whether the batch is.
@@ -234,6 +242,10 @@ impl Publisher {
         match failure {
             Failure::Fenced(why) | Failure::Abort(why) | Failure::Unknown(why) => SinkError::Fenced { sink, why },
             Failure::Refused(error) => error.into(),
+            Failure::Message { why, advice } => {
+                let topics: Vec<&str> = self.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
+                SinkError::Message { sink, topics: topics.join(", "), why, advice }
+            }
             Failure::Cancelled => SinkError::Cancelled,
         }
     }
