@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prost::Message as _;
 use recount_proto::v1 as wire;
@@ -258,4 +258,42 @@ async fn what_was_quarantined_before_is_published_as_far_as_it_is_there() {
     assert_eq!((letters.len(), header(&letters[2], "offset").as_deref()), (3, Some("2")));
     assert_eq!(daemon.stop().await.0, Some(0));
     assert_eq!(topics.consume("dlq.old").len(), 3);
+}
+
+/// A time that Kafka does not take stops nothing: a topic that is made for dead letters takes any, and where one is there that does not
+/// a header says it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_from_the_future_is_a_dead_letter_too() {
+    const AHEAD_MS: i64 = 2 * 86_400_000;
+    let topics = topics();
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    for (topic, is_there) in [("ahead1", false), ("ahead2", true)] {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, dlq) = (home.path().join("dir"), format!("dlq.{topic}"));
+        topics.create(topic, 1, &[("message.timestamp.after.max.ms", "9223372036854775807")]);
+        if is_there {
+            topics.create(&dlq, 1, &[]);
+        }
+        let at = |ms, value: &str| Record { timestamp_ms: Some(ms), ..json(value).keyed("k") };
+        let sent = [at(now_ms, "0"), at(now_ms + AHEAD_MS, "1"), at(now_ms + 1, "2"), at(now_ms + AHEAD_MS + 1, "3")];
+        topics.produce(topic, &sent);
+        let daemon = start(&dir, &settings(home.path(), topic, Some(&dlq))).await;
+        let letters = at_least(&dlq, sent.len()).await;
+        published(&daemon).await;
+        assert_eq!(daemon.stop().await.0, Some(0));
+        let letters: BTreeMap<_, _> = letters.iter().map(|letter| (letter.value.clone(), letter)).collect();
+        assert_eq!(letters.len(), sent.len());
+        for record in &sent {
+            let (letter, is_ahead) = (letters[&record.value], record.timestamp_ms > Some(now_ms + 1));
+            let said = letter.header(&format!("{PREFIX}timestamp")).map(|ms| ms.parse::<i64>().unwrap());
+            match is_there && is_ahead {
+                false => assert_eq!((letter.timestamp_ms, said), (record.timestamp_ms, None)),
+                true => {
+                    assert_eq!(said, record.timestamp_ms);
+                    let sent_ms = letter.timestamp_ms.unwrap();
+                    assert!((now_ms..now_ms + AHEAD_MS).contains(&sent_ms), "{sent_ms} is no time of sending");
+                }
+            }
+        }
+    }
 }

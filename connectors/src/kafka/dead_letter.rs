@@ -27,6 +27,9 @@ const STAGE: &str = "VALUE_CONVERTER";
 /// The headers that say what is missing.
 const VALUE_BYTES: &str = "value.bytes";
 const MISSING: &str = "missing";
+/// The header that says the time of a record, ms since 1970, where the topic of dead letters does not take it.
+pub const TIME_HEADER: &str = "__connect.errors.timestamp";
+const TIMESTAMP: &str = "timestamp";
 /// The group that reads dead letters; it commits nothing.
 const GROUP: &str = "recount-dead-letters";
 
@@ -124,13 +127,14 @@ impl DeadLetter {
         let mut headers = native::headers(message);
         let origin = Origin::of(&headers);
         let cut_from_bytes = text_of(&headers, VALUE_BYTES).and_then(|bytes| bytes.parse().ok());
+        let said_ms = text_of(&headers, TIMESTAMP).and_then(|ms| ms.parse().ok());
         headers.retain(|(name, _)| !name.starts_with(PREFIX));
         DeadLetter {
             origin,
             key: message.key().map(<[u8]>::to_vec),
             value: message.payload().map(<[u8]>::to_vec),
             headers,
-            timestamp_ms: message.timestamp().to_millis(),
+            timestamp_ms: said_ms.or(message.timestamp().to_millis()),
             cut_from_bytes,
             place: (message.partition(), message.offset()),
         }
@@ -265,5 +269,6 @@ mod tests {
         assert_eq!(headers[1], ("__connect.errors.topic".to_owned(), Some(b"clicks".to_vec())));
         assert_eq!(Origin::of(&headers), Some(origin));
         assert_eq!(Origin::of(&headers[..3]), None, "somebody else's message has no origin");
+        assert_eq!(TIME_HEADER, format!("{PREFIX}{TIMESTAMP}"));
     }
 }

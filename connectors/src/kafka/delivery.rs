@@ -1,10 +1,12 @@
 //! What became of messages on their way out.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
+use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, NoCustomPartitioner, ProducerContext};
 use rdkafka::statistics::Statistics;
 
@@ -15,7 +17,16 @@ pub(super) struct Deliveries {
     watch: Watch,
     counted: Mutex<Counted>,
     is_final: fn(Code) -> bool,
-    refused: Mutex<Option<Code>>,
+    refused: Mutex<Option<Refused>>,
+}
+
+/// Messages that were refused for good.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// Why the first of them was.
+    pub(super) code: Code,
+    /// Their times, ms since 1970 UTC.
+    pub(super) times_ms: BTreeSet<i64>,
 }
 
 impl Default for Deliveries {
@@ -56,12 +67,12 @@ impl Deliveries {
         std::mem::take(&mut *self.counted())
     }
 
-    /// Why messages were refused for good since the last call, where some were.
-    pub(super) fn take_refused(&self) -> Option<Code> {
+    /// The messages that were refused for good since the last call, where some were.
+    pub(super) fn take_refused(&self) -> Option<Refused> {
         self.refused().take()
     }
 
-    fn refused(&self) -> MutexGuard<'_, Option<Code>> {
+    fn refused(&self) -> MutexGuard<'_, Option<Refused>> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,10 +106,12 @@ impl ProducerContext<NoCustomPartitioner> for Deliveries {
                 counted.delivered += 1;
                 counted.bytes += message.payload_len() as u64;
             }
-            Err((cause, _)) => {
+            Err((cause, message)) => {
                 self.fail(cause);
                 if let Some(code) = cause.rdkafka_error_code().filter(|code| (self.is_final)(*code)) {
-                    self.refused().get_or_insert(code);
+                    let mut refused = self.refused();
+                    let refused = refused.get_or_insert_with(|| Refused { code, times_ms: BTreeSet::new() });
+                    refused.times_ms.extend(message.timestamp().to_millis());
                 }
             }
         }

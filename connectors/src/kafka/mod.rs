@@ -21,7 +21,7 @@ mod watch;
 pub(crate) use client::creation;
 pub use client::{Client, ClientSettings};
 pub use connection::{Broker, Connection, Partition, Rights, Topic};
-pub use dead_letter::{DeadLetter, Missing, Origin, Replayed, Replayer, read_dead_letters};
+pub use dead_letter::{DeadLetter, Missing, Origin, Replayed, Replayer, TIME_HEADER, read_dead_letters};
 pub use error::KafkaError;
 pub use originals::{Original, Originals};
 pub use produce::{Content, KeyBy, ProduceError, ProduceSettings, Produced, Timestamps, produce};

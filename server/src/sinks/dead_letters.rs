@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use recount_connectors::kafka::sink::{Batch, MessageHeader, Shared, SinkError};
-use recount_connectors::kafka::{Missing, Origin, Original, Originals};
+use recount_connectors::kafka::{Missing, Origin, Original, Originals, TIME_HEADER};
 use recount_dataflow::engine::StreamName;
 use recount_dataflow::read::{Reader, SetAside};
 
@@ -78,7 +78,8 @@ impl DeadLetters {
         let original = self.original(stream, record)?;
         let target = &self.targets[&stream.source];
         let Letter { original, headers } = letter(stream, record, original, target.bytes_max);
-        batch.begin_with(Shared { topic: target.topic, timestamp_ms: original.timestamp_ms, headers });
+        let (topic, timestamp_ms) = (target.topic, original.timestamp_ms);
+        batch.begin_with(Shared { topic, timestamp_ms, time_header: Some(TIME_HEADER), headers });
         batch.push_any(original.key.as_deref(), original.value.as_deref());
         Ok(())
     }

@@ -36,6 +36,9 @@ pub struct Shared {
     pub topic: usize,
     /// ms since 1970 UTC; the broker's or the producer's own where it is `None`.
     pub timestamp_ms: Option<i64>,
+    /// The name of the header that says the time where the topic does not take it: such a message has the time of sending. Where it
+    /// is `None` the time is a part of what is published, and nothing may take its place.
+    pub time_header: Option<&'static str>,
     /// In their order.
     pub headers: Vec<MessageHeader>,
 }
@@ -52,7 +55,7 @@ impl Batch {
     pub fn begin(&mut self, timestamp_ms: i64, headers: Vec<(&'static str, String)>) {
         let header = |(name, value): (&'static str, String)| (name.into(), Some(value.into_bytes()));
         let headers = headers.into_iter().map(header).collect();
-        self.begin_with(Shared { topic: 0, timestamp_ms: Some(timestamp_ms), headers });
+        self.begin_with(Shared { timestamp_ms: Some(timestamp_ms), headers, ..Shared::default() });
     }
 
     /// The messages pushed from here on have this in common.
@@ -108,6 +111,11 @@ impl Batch {
     pub(super) fn parts(&self) -> impl Iterator<Item = (&Shared, impl Iterator<Item = Message<'_>>)> {
         let ends = self.parts.iter().skip(1).map(|part| part.first).chain([self.messages.len()]);
         self.parts.iter().zip(ends).map(|(part, end)| (&part.shared, self.messages_in(part.first, end)))
+    }
+
+    /// The times that may be said by a header.
+    pub(super) fn movable_ms(&self) -> impl Iterator<Item = i64> {
+        self.parts.iter().filter(|part| part.shared.time_header.is_some()).filter_map(|part| part.shared.timestamp_ms)
     }
 
     fn messages_in(&self, first: usize, end: usize) -> impl Iterator<Item = Message<'_>> {

@@ -1,5 +1,6 @@
 //! One producer, from `init_transactions` to the first outcome that is not known.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use std::{fmt, thread};
 
@@ -10,11 +11,11 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use super::batch::Shared;
 use super::progress::{PARTITION, Progress};
-use super::refused::{advice, is_final, is_refusal};
+use super::refused::{advice, is_final, is_of_time};
 use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError};
 use crate::kafka::KafkaError;
 use crate::kafka::client::creation;
-use crate::kafka::delivery::Deliveries;
+use crate::kafka::delivery::{Deliveries, Refused};
 
 /// How long one call waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_millis(200);
@@ -40,16 +41,26 @@ pub(super) enum Failure {
     /// Kafka refuses, and waiting does not help.
     Refused(KafkaError),
     /// Kafka refuses a message, and would refuse it again.
-    Message { why: String, advice: &'static str },
+    Message(Refusal),
     /// Nobody waits any more.
     Cancelled,
+}
+
+/// A message that Kafka does not take.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) why: String,
+    /// What a person can do.
+    pub(super) advice: &'static str,
+    /// The times of the messages, where those may be to blame; ms since 1970.
+    pub(super) times_ms: BTreeSet<i64>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Abort(why) | Failure::Unknown(why) | Failure::Fenced(why) => f.write_str(why),
-            Failure::Message { why, .. } => f.write_str(why),
+            Failure::Message(Refusal { why, .. }) => f.write_str(why),
             Failure::Refused(why) => why.fmt(f),
             Failure::Cancelled => SinkError::Cancelled.fmt(f),
         }
@@ -118,10 +129,16 @@ impl Producer {
         }
     }
 
-    /// Publishes a batch and the progress behind it as one transaction.
-    pub(super) fn transact(&self, batch: &Batch, progress: Option<&Progress>) -> Result<(), Failure> {
+    /// Publishes a batch and the progress behind it as one transaction. What has one of the times `moved_ms`, and a header for it,
+    /// gets the time of sending.
+    pub(super) fn transact(
+        &self,
+        batch: &Batch,
+        progress: Option<&Progress>,
+        moved_ms: &BTreeSet<i64>,
+    ) -> Result<(), Failure> {
         self.producer.begin_transaction().map_err(|cause| self.classify(cause))?;
-        self.send_all(batch)?;
+        self.send_all(batch, moved_ms)?;
         if let Some(progress) = progress {
             self.send_progress(progress)?;
         }
@@ -138,9 +155,14 @@ impl Producer {
         })
     }
 
-    /// Publishes a batch, and where all of it has arrived the progress behind it.
-    pub(super) fn deliver(&self, batch: &Batch, progress: Option<&Progress>) -> Result<(), Failure> {
-        self.send_all(batch)?;
+    /// Publishes a batch, and where all of it has arrived the progress behind it; `moved_ms` as in [`transact`](Producer::transact).
+    pub(super) fn deliver(
+        &self,
+        batch: &Batch,
+        progress: Option<&Progress>,
+        moved_ms: &BTreeSet<i64>,
+    ) -> Result<(), Failure> {
+        self.send_all(batch, moved_ms)?;
         self.arrive()?;
         if let Some(progress) = progress {
             self.send_progress(progress)?;
@@ -149,11 +171,15 @@ impl Producer {
         Ok(())
     }
 
-    /// Why some message of the last batch can never arrive; to be asked where it did not.
+    /// Why some message of the last batch can never arrive as it is; to be asked where it did not.
     pub(super) fn refused(&self) -> Option<Failure> {
-        let code = self.producer.context().take_refused()?;
+        let Refused { code, times_ms } = self.producer.context().take_refused()?;
         let cause = Cause::MessageProduction(code);
-        Some(self.refusal(code, cause.to_string(), cause))
+        let mut failure = self.refusal(code, cause.to_string(), cause);
+        if let Failure::Message(refusal) = &mut failure {
+            refusal.times_ms = if is_of_time(code) { times_ms } else { BTreeSet::new() };
+        }
+        Some(failure)
     }
 
     fn arrive(&self) -> Result<(), Failure> {
@@ -167,15 +193,21 @@ impl Producer {
         })
     }
 
-    fn send_all(&self, batch: &Batch) -> Result<(), Failure> {
-        for (Shared { topic, timestamp_ms, headers }, messages) in batch.parts() {
-            let mut all = OwnedHeaders::new_with_capacity(headers.len());
+    fn send_all(&self, batch: &Batch, moved_ms: &BTreeSet<i64>) -> Result<(), Failure> {
+        for (Shared { topic, timestamp_ms, time_header, headers }, messages) in batch.parts() {
+            let mut all = OwnedHeaders::new_with_capacity(headers.len() + 1);
             for (key, value) in headers {
                 all = all.insert(Header { key, value: value.as_deref() });
             }
+            let mut timestamp_ms = *timestamp_ms;
+            if let Some(key) = time_header
+                && let Some(ms) = timestamp_ms.take_if(|ms| moved_ms.contains(ms))
+            {
+                all = all.insert(Header { key, value: Some(&ms.to_string()) });
+            }
             for message in messages {
                 let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topics[*topic]);
-                (record.key, record.payload, record.timestamp) = (message.key, message.value, *timestamp_ms);
+                (record.key, record.payload, record.timestamp) = (message.key, message.value, timestamp_ms);
                 self.send(record.headers(all.clone()))?;
             }
         }
@@ -241,7 +273,7 @@ impl Producer {
         let action = || format!("{} can not be written: {why}", self.topics.join(", "));
         match advice(code) {
             None => Failure::Refused(KafkaError::call(action(), cause)),
-            Some(advice) => Failure::Message { why, advice },
+            Some(advice) => Failure::Message(Refusal { why, advice, times_ms: BTreeSet::new() }),
         }
     }
 }

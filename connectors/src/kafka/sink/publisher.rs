@@ -1,10 +1,11 @@
 //! The publisher: batches in, each once, whatever happens to brokers and producers in between.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::patience::Patience;
-use super::producer::{Failure, Producer};
+use super::producer::{Failure, Producer, Refusal};
 use super::progress::{self, Progress, UpTo};
 use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError, topics};
 
@@ -36,6 +37,8 @@ pub struct Publisher {
     outcomes: Arc<Outcomes>,
     /// The most bytes that a message of each topic may have.
     message_bytes_max: Vec<usize>,
+    /// The times, ms since 1970, that a topic does not take of what is being published.
+    moved_ms: BTreeSet<i64>,
 }
 
 impl Publisher {
@@ -56,6 +59,7 @@ impl Publisher {
             progress: None,
             outcomes,
             message_bytes_max: Vec::new(),
+            moved_ms: BTreeSet::new(),
         };
         loop {
             match topics::ensure(&open.settings) {
@@ -106,11 +110,13 @@ impl Publisher {
     /// Where another writer has taken over, where Kafka refuses, and [`SinkError::Cancelled`].
     pub fn publish(&mut self, batch: &Batch, epoch: Option<u64>) -> Result<(), SinkError> {
         let progress = epoch.map(|epoch| Progress::new(&self.settings.identity, epoch));
+        self.moved_ms.clear();
         loop {
             self.patience.check()?;
             match self.attempt(batch, progress.as_ref()) {
                 Ok(()) => break,
-                Err(Failure::Abort(why)) => self.abort(&why)?,
+                Err(Failure::Abort(why)) => self.abort(&why, batch)?,
+                Err(failure @ Failure::Message(_)) => self.settle(failure, batch)?,
                 Err(Failure::Unknown(why)) => {
                     if self.read_back(&why, progress.as_ref())? {
                         break;
@@ -129,29 +135,60 @@ impl Publisher {
 
     fn attempt(&self, batch: &Batch, progress: Option<&Progress>) -> Result<(), Failure> {
         match self.settings.delivery {
-            Delivery::ExactlyOnce => self.producer().transact(batch, progress),
-            Delivery::AtLeastOnce => self.producer().deliver(batch, progress),
+            Delivery::ExactlyOnce => self.producer().transact(batch, progress, &self.moved_ms),
+            Delivery::AtLeastOnce => self.producer().deliver(batch, progress, &self.moved_ms),
         }
     }
 
-    /// Takes the open transaction back, so that the batch can be sent again, unless a message of it would be refused again.
-    fn abort(&mut self, why: &str) -> Result<(), SinkError> {
-        self.outcomes.aborted.fetch_add(1, Ordering::Relaxed);
-        self.fail_where_refused()?;
+    /// Takes the open transaction back, so that the batch can be sent again.
+    fn abort(&mut self, why: &str, batch: &Batch) -> Result<(), SinkError> {
+        if let Some(refused) = self.producer().refused() {
+            return self.settle(refused, batch);
+        }
         self.patience.wait("a transaction", &why)?;
-        if self.settings.delivery == Delivery::ExactlyOnce {
-            match self.producer().abort() {
-                Ok(()) => {}
-                Err(Failure::Unknown(_)) => return self.reopen(),
-                Err(failure) => return Err(self.fatal(failure)),
-            }
-        }
+        self.take_back()?;
         // Of some messages it is known only now what became of them.
-        self.fail_where_refused()
+        match self.producer().refused() {
+            Some(refused) => self.move_times(refused, batch),
+            None => Ok(()),
+        }
     }
 
-    fn fail_where_refused(&self) -> Result<(), SinkError> {
-        self.producer().refused().map_or(Ok(()), |refused| Err(self.fatal(refused)))
+    /// Takes the open transaction back, in which messages were refused, so that it can be sent again with other times.
+    fn settle(&mut self, failure: Failure, batch: &Batch) -> Result<(), SinkError> {
+        // Of each message is more known than of the transaction.
+        let refused = self.producer().refused().unwrap_or(failure);
+        self.move_times(refused, batch)?;
+        self.take_back()
+    }
+
+    /// Lets headers say the times that were refused.
+    ///
+    /// # Errors
+    /// Where no time was, or none that a header may say: it would be refused again.
+    fn move_times(&mut self, failure: Failure, batch: &Batch) -> Result<(), SinkError> {
+        let Failure::Message(Refusal { why, times_ms, .. }) = &failure else { return Err(self.fatal(failure)) };
+        let before = self.moved_ms.len();
+        self.moved_ms.extend(batch.movable_ms().filter(|ms| times_ms.contains(ms)));
+        let times = self.moved_ms.len() - before;
+        if times == 0 {
+            return Err(self.fatal(failure));
+        }
+        let sink = self.settings.identity.sink;
+        tracing::warn!(sink, times, %why, "a topic does not take the times of some records; they get that of sending, and a header says theirs");
+        Ok(())
+    }
+
+    fn take_back(&mut self) -> Result<(), SinkError> {
+        self.outcomes.aborted.fetch_add(1, Ordering::Relaxed);
+        if self.settings.delivery == Delivery::AtLeastOnce {
+            return Ok(());
+        }
+        match self.producer().abort() {
+            Ok(()) => Ok(()),
+            Err(Failure::Unknown(_)) => self.reopen(),
+            Err(failure) => Err(self.fatal(failure)),
+        }
     }
 
     fn producer(&self) -> &Producer {
@@ -242,7 +279,7 @@ impl Publisher {
         match failure {
             Failure::Fenced(why) | Failure::Abort(why) | Failure::Unknown(why) => SinkError::Fenced { sink, why },
             Failure::Refused(error) => error.into(),
-            Failure::Message { why, advice } => {
+            Failure::Message(Refusal { why, advice, .. }) => {
                 let topics: Vec<&str> = self.settings.topics.iter().map(|topic| topic.name.as_str()).collect();
                 SinkError::Message { sink, topics: topics.join(", "), why, advice }
             }

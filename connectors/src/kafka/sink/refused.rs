@@ -36,6 +36,12 @@ pub(super) fn is_refusal(code: Code) -> bool {
     )
 }
 
+/// Whether the time of a message may be to blame. Where several messages of a batch are refused librdkafka says of each only that it
+/// is one.
+pub(super) fn is_of_time(code: Code) -> bool {
+    matches!(code, Code::InvalidTimestamp | Code::InvalidRecord)
+}
+
 /// Whether sending a message again comes to the same.
 pub(super) fn is_final(code: Code) -> bool {
     is_refusal(code) || advice(code).is_some()

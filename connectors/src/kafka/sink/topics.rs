@@ -13,6 +13,11 @@ const WAIT: Duration = Duration::from_secs(10);
 const PROGRESS_CONFIG: [(&str, &str); 3] =
     [("segment.bytes", "4194304"), ("min.cleanable.dirty.ratio", "0.1"), ("max.compaction.lag.ms", "600000")];
 
+/// A record that was read late, or whose sender's clock is wrong, keeps its time.
+const ANY_TIME: [(&str, &str); 2] =
+    [("message.timestamp.before.max.ms", ANY_MS), ("message.timestamp.after.max.ms", ANY_MS)];
+const ANY_MS: &str = "9223372036854775807";
+
 /// What a message may have where the broker does not say.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
 
@@ -65,6 +70,19 @@ fn progress_plan(settings: &PublisherSettings) -> TopicPlan {
 
 /// Makes a topic; false where somebody else has made it meanwhile.
 fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> Result<bool, SinkError> {
+    let made = match try_make(admin, plan, &[more, &ANY_TIME].concat()) {
+        // Brokers before Kafka 3.6 take any time, and do not know these settings.
+        Err(Cause::Global(Code::InvalidConfig)) => try_make(admin, plan, more),
+        made => made,
+    };
+    made.map_err(|cause| {
+        let name = &plan.name;
+        let action = format!("topic {name:?} is not there, or this user may not see it; it can not be made");
+        KafkaError::call(action, cause).into()
+    })
+}
+
+fn try_make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> Result<bool, Cause> {
     let TopicPlan { name, partitions, replication, cleanup, message_bytes_max } = plan;
     let (policy, retention_ms) = match cleanup {
         Cleanup::Compact => ("compact", None),
@@ -84,14 +102,10 @@ fn make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)]) -> 
     for (key, value) in more {
         topic = topic.set(key, value);
     }
-    let call = |cause| {
-        let action = format!("topic {name:?} is not there, or this user may not see it; it can not be made");
-        KafkaError::call(action, global(cause))
-    };
-    let made = wait_for(admin.create_topics([&topic], &options())).map_err(call)?;
+    let made = wait_for(admin.create_topics([&topic], &options())).map_err(global)?;
     match made.into_iter().next() {
         Some(Err((_, Code::TopicAlreadyExists))) => Ok(false),
-        Some(Err((_, code))) => Err(call(Cause::AdminOp(code)).into()),
+        Some(Err((_, code))) => Err(Cause::Global(code)),
         Some(Ok(_)) | None => {
             tracing::info!(topic = name, policy, "the topic is made");
             Ok(true)
