@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 
 use super::connection::Connection;
 use super::error::KafkaError;
-use super::properties::{decided, is_secret, redacted};
+use super::properties::{alias, decided, is_secret, redacted};
 use super::wait::wait_for;
 use super::watch::Watch;
 
@@ -80,6 +80,9 @@ impl Client {
                 None => (name.as_str(), value.clone()),
             };
             check(name, &value)?;
+            if let Some(other) = alias(name).filter(|other| config.get(other).is_some()) {
+                return Err(KafkaError::Alias { name: name.to_owned(), other });
+            }
             config.set(name, value);
         }
         let is_debugging = settings.properties.contains_key("debug");
@@ -249,6 +252,8 @@ mod tests {
     fn unknown_names_and_broken_values_are_refused() {
         let shown = problem(&settings().with("fetch.wait.max", "1"));
         assert!(shown.contains("No such configuration property: \"fetch.wait.max\""), "{shown}");
+        let shown = problem(&settings().with("linger.ms", "1").with("queue.buffering.max.ms", "2"));
+        assert!(shown.contains("are two names of one property; keep one of them"), "{shown}");
         let shown = problem(&settings().with("fetch.wait.max.ms", "soon"));
         assert!(shown.contains("\"fetch.wait.max.ms\""), "{shown}");
         assert!(matches!(Client::new(&ClientSettings::new(" ")), Err(KafkaError::NoServers)));

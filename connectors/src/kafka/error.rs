@@ -30,6 +30,14 @@ pub enum KafkaError {
         /// The property.
         name: String,
     },
+    /// A property that was given by two of its names.
+    #[error("kafka properties {name:?} and {other:?} are two names of one property; keep one of them")]
+    Alias {
+        /// One name.
+        name: String,
+        /// The other.
+        other: &'static str,
+    },
     /// A file that holds the value of a property can not be read.
     #[error("kafka property \"{name}_file\": {file} can not be read: {cause}")]
     SecretFile {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::client::Client;
 use super::error::KafkaError;
 use super::outbox::Outbox;
+use super::properties::{set, set_default};
 use crate::error::SourceError;
 use crate::file::RawRecords;
 use crate::format::{Decoded, Format, decode_one};
@@ -284,16 +285,11 @@ impl<'a, P: FnMut(u64, &str)> Sending<'a, P> {
 
 fn config(client: &Client, settings: &ProduceSettings, batch_bytes: Option<i64>) -> ClientConfig {
     let mut config = client.producer_config();
-    for (name, value) in FAST {
-        if config.get(name).is_none() {
-            config.set(name, value);
-        }
-    }
-    if config.get("batch.size").is_none() {
-        config.set("batch.size", batch_bytes.unwrap_or(BATCH_BYTES).clamp(1, BATCH_BYTES).to_string());
-    }
+    FAST.iter().for_each(|(name, value)| set_default(&mut config, name, value));
+    let batch_bytes = batch_bytes.unwrap_or(BATCH_BYTES).clamp(1, BATCH_BYTES).to_string();
+    set_default(&mut config, "batch.size", &batch_bytes);
     if let Some(compression) = &settings.compression {
-        config.set("compression.type", compression);
+        set(&mut config, "compression.type", compression);
     }
     if !settings.acks_all {
         config.set("enable.idempotence", "false").set("acks", "1");

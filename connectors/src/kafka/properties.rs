@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rdkafka::config::ClientConfig;
+
 /// What is shown in a secret's place.
 const HIDDEN: &str = "[hidden]";
 
@@ -43,6 +45,47 @@ const DECIDED: [(&str, &str); 24] = [
     ("sasl.jaas.config", "it is a property of Java clients; write sasl.username and sasl.password_file"),
 ];
 
+/// Names that librdkafka takes for the same property.
+const ALIASES: [(&str, &str); 12] = [
+    ("acks", "request.required.acks"),
+    ("bootstrap.servers", "metadata.broker.list"),
+    ("compression.type", "compression.codec"),
+    ("delivery.timeout.ms", "message.timeout.ms"),
+    ("enable.auto.commit", "auto.commit.enable"),
+    ("linger.ms", "queue.buffering.max.ms"),
+    ("max.in.flight", "max.in.flight.requests.per.connection"),
+    ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
+    ("retries", "message.send.max.retries"),
+    ("sasl.mechanism", "sasl.mechanisms"),
+    ("sasl.oauthbearer.client.credentials.client.id", "sasl.oauthbearer.client.id"),
+    ("sasl.oauthbearer.client.credentials.client.secret", "sasl.oauthbearer.client.secret"),
+];
+
+/// The other name of a property; `None` where it has one only.
+pub(super) fn alias(name: &str) -> Option<&'static str> {
+    ALIASES.iter().find_map(|&(one, other)| match name {
+        _ if name == one => Some(other),
+        _ if name == other => Some(one),
+        _ => None,
+    })
+}
+
+/// Sets a property that nobody has set, by any of its names: of two names librdkafka takes the one that it happens to see last.
+pub(super) fn set_default(config: &mut ClientConfig, name: &str, value: &str) {
+    let is_set = |name: &str| config.get(name).is_some();
+    if !is_set(name) && !alias(name).is_some_and(is_set) {
+        config.set(name, value);
+    }
+}
+
+/// Sets a property, whoever has set it by any of its names.
+pub(super) fn set(config: &mut ClientConfig, name: &str, value: &str) {
+    if let Some(other) = alias(name) {
+        config.remove(other);
+    }
+    config.set(name, value);
+}
+
 /// Why a property can not be set by hand; `None` where it can.
 pub(super) fn decided(name: &str) -> Option<&'static str> {
     DECIDED.iter().find(|(decided, _)| *decided == name).map(|(_, reason)| *reason)
@@ -63,4 +106,42 @@ pub fn is_secret(name: &str) -> bool {
 pub fn redacted(properties: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
     let shown = |name: &String| if is_secret(name) { HIDDEN } else { properties[name].as_str() };
     properties.keys().map(|name| (name.as_str(), shown(name))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_gives_way_to_any_name_of_its_property() {
+        for (set_by_hand, value) in [("compression.codec", "zstd"), ("compression.type", "zstd")] {
+            let mut config = ClientConfig::new();
+            config.set(set_by_hand, value);
+            set_default(&mut config, "compression.type", "lz4");
+            assert_eq!(native(&config), "zstd", "{set_by_hand}");
+            set(&mut config, "compression.type", "gzip");
+            assert_eq!(native(&config), "gzip", "{set_by_hand}");
+        }
+        let mut config = ClientConfig::new();
+        set_default(&mut config, "compression.type", "lz4");
+        assert_eq!(native(&config), "lz4");
+    }
+
+    /// What librdkafka makes of the settings.
+    fn native(config: &ClientConfig) -> String {
+        config.create_native_config().unwrap().get("compression.codec").unwrap()
+    }
+
+    #[test]
+    fn every_alias_is_one_to_librdkafka() {
+        for (one, other) in ALIASES {
+            let mut config = ClientConfig::new();
+            let value = ["1", "a:1", "zstd", "true"].into_iter().find(|value| {
+                config.set(one, *value);
+                config.create_native_config().is_ok()
+            });
+            let native = config.create_native_config().unwrap();
+            assert!(value.is_some() && native.get(one).unwrap() == native.get(other).unwrap(), "{one}, {other}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError};
 use crate::kafka::KafkaError;
 use crate::kafka::client::creation;
 use crate::kafka::delivery::{Deliveries, Refused};
+use crate::kafka::properties::set_default;
 
 /// How long one call waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_millis(200);
@@ -99,11 +100,7 @@ impl Producer {
         // What Java's clients choose, so that a key is where they look for it.
         let defaults =
             [("partitioner", "murmur2_random"), ("compression.type", "lz4"), ("message.timeout.ms", &timeout_ms)];
-        for (name, value) in defaults {
-            if config.get(name).is_none() {
-                config.set(name, value);
-            }
-        }
+        defaults.into_iter().for_each(|(name, value)| set_default(&mut config, name, value));
         if topics.iter().any(|topic| topic.message_bytes_max.is_some()) {
             set_sizes(&mut config, message_bytes_max);
         }
