@@ -17,7 +17,7 @@ use crate::feed::{Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
-use crate::sinks::{Looked, Opened, SinkError, Sinks, SinksSettings};
+use crate::sinks::{Looked, Opened, Sinks, SinksError, SinksSettings};
 use crate::store::{Begun, Brake, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
@@ -76,10 +76,10 @@ impl Backend {
         let (pace, keep) = (store.pace, store.checkpoints_kept);
         let begun = Begun::begin(store, settings.engine.rules)?;
         let looked = settings.sinks.as_ref().map(|sinks| Looked::look(sinks, begun.dir(), begun.bound(), &stopping));
-        let looked = looked.transpose()?;
+        let looked = looked.transpose().map_err(SinksError::from)?;
         let chosen = begun.choose(looked.as_ref().map_or(u64::MAX, Looked::restore_up_to))?;
         // Only a start that can go on takes a sink from whoever has it.
-        let opened = looked.map(Looked::claim).transpose()?;
+        let opened = looked.map(Looked::claim).transpose().map_err(SinksError::from)?;
         let store = chosen.take_over(opened.as_ref().map_or(u64::MAX, Opened::restore_up_to), stopping)?;
         let lineage = store.lineage();
         let Store { dir, records, checkpoint, damaged, recorded, bindings, source, files } = store;
@@ -172,7 +172,7 @@ impl Backend {
 }
 
 /// Waits until a sink fails; where there is none, for ever.
-async fn sink_failed(sinks: &mut Option<Sinks>) -> SinkError {
+async fn sink_failed(sinks: &mut Option<Sinks>) -> SinksError {
     match sinks {
         Some(sinks) => sinks.failed().await,
         None => std::future::pending().await,

@@ -23,7 +23,7 @@ use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
-pub use crate::sinks::{SinkError, SinksSettings};
+pub use crate::sinks::{SinkError, SinksError, SinksSettings};
 pub use crate::store::{Pace, StoreError, StoreSettings};
 use crate::watcher::Watcher;
 use crate::{grpc, http};
@@ -85,7 +85,7 @@ pub enum ServerError {
     Feed(#[from] FeedError),
     /// Publishing failed. What was not published is published after the next start.
     #[error(transparent)]
-    Sink(#[from] SinkError),
+    Sink(#[from] SinksError),
     /// The address is not to be had.
     #[error("{addr} can not be listened on: {cause}; choose another address, or port 0 for a free one")]
     Bind {

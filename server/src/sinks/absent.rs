@@ -12,6 +12,7 @@ use recount_connectors::data_dir::DataDir;
 use recount_dataflow::read::Reader;
 use thiserror::Error;
 
+use super::SinksError;
 use crate::config::{Config, ConfigError, KafkaSinks};
 use crate::lineage::Lineage;
 
@@ -81,7 +82,7 @@ impl Sinks {
         match *self {}
     }
 
-    pub(crate) async fn failed(&mut self) -> SinkError {
+    pub(crate) async fn failed(&mut self) -> SinksError {
         match *self {}
     }
 

@@ -11,7 +11,7 @@ use recount_dataflow::engine::StreamName;
 use recount_dataflow::read::{Reader, SetAside};
 
 use super::follow::{Content, FollowError, Link, Stop};
-use super::settings::DeadLetterSettings;
+use super::settings::SinkSettings;
 
 /// How long to wait before a record is looked for again, and how often that is spoken of.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -47,7 +47,8 @@ impl DeadLetters {
     /// Takes hold of what is to be published yet of epochs before the one that the engine went on from. `published` is the newest epoch
     /// that is published, and `bytes_max` what a message of each topic may have.
     pub(super) fn new(
-        settings: &DeadLetterSettings,
+        settings: &SinkSettings,
+        targets: &BTreeMap<String, usize>,
         reader: &Reader,
         published: Option<u64>,
         bytes_max: &[usize],
@@ -66,7 +67,7 @@ impl DeadLetters {
         let target = |(source, topic): (&String, &usize)| {
             (source.clone(), Target { topic: *topic, bytes_max: bytes_max[*topic] })
         };
-        let targets = settings.targets.iter().map(target).collect();
+        let targets = targets.iter().map(target).collect();
         DeadLetters { originals: Originals::new(settings.client.clone()), targets, before, stop }
     }
 

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use recount_connectors::kafka::sink::{Batch, Publisher, SinkError};
 use recount_dataflow::read::{Follower, ReadError, Reader};
-use thiserror::Error;
 
 use super::settings::Limits;
 use super::stats::SinkStats;
@@ -17,13 +16,25 @@ const WAIT_STEP: Duration = Duration::from_millis(20);
 /// How long epochs without messages may go by before progress says so.
 const QUIET_MAX: Duration = Duration::from_secs(1);
 
-/// Why a sink ended before it was asked to.
-#[derive(Debug, Error)]
+/// Why a sink can not go on.
+#[derive(Debug)]
 pub(super) enum FollowError {
-    #[error(transparent)]
-    Sink(#[from] SinkError),
-    #[error(transparent)]
-    Read(#[from] ReadError),
+    /// It can not publish.
+    Sink(SinkError),
+    /// What it has to publish can not be read.
+    Read(ReadError),
+}
+
+impl From<SinkError> for FollowError {
+    fn from(error: SinkError) -> Self {
+        FollowError::Sink(error)
+    }
+}
+
+impl From<ReadError> for FollowError {
+    fn from(error: ReadError) -> Self {
+        FollowError::Read(error)
+    }
 }
 
 /// When to end: at once where the start is broken off, else when all is published or the time is over.

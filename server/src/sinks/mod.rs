@@ -39,3 +39,25 @@ pub use self::settings::SinksSettings;
 pub(crate) use self::stats::SinksCollector;
 #[cfg(feature = "kafka")]
 pub use recount_connectors::kafka::sink::SinkError;
+
+use recount_dataflow::read::ReadError;
+use thiserror::Error;
+
+/// Why publishing ended by itself.
+#[derive(Debug, Error)]
+pub enum SinksError {
+    /// A sink can not publish.
+    #[error(transparent)]
+    Publish(#[from] SinkError),
+    /// A sink holds what it has to read, and it was gone all the same.
+    #[error(
+        "sink {sink}: what it has to publish can not be read: {cause}; this is a bug in Recount. Nothing was published in its place, \
+         and the next start goes on from there"
+    )]
+    Read {
+        /// The sink.
+        sink: &'static str,
+        /// What is not there.
+        cause: ReadError,
+    },
+}

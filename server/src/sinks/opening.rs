@@ -7,11 +7,7 @@ use recount_connectors::data_dir::DataDir;
 use recount_connectors::kafka::sink::{Cancel, Identity, Publisher, PublisherSettings, SinkError};
 
 use super::follow::Stop;
-use super::settings::{SinkSettings, SinksSettings};
-
-pub(super) const CORRECTIONS: &str = "corrections";
-pub(super) const COUNTS: &str = "counts";
-pub(super) const DEAD_LETTERS: &str = "dead-letters";
+use super::settings::{Kind, SinkSettings, SinksSettings};
 
 /// The sinks as they were found. Nobody is fenced yet, and nothing is made.
 pub(crate) struct Looked {
@@ -66,17 +62,13 @@ impl Looked {
             true => until.is_over(),
             false => stopping.load(Ordering::Relaxed),
         });
-        let configured = [
-            settings.corrections.as_ref().map(|sink| (CORRECTIONS, &settings.client, sink)),
-            settings.counts.as_ref().map(|(sink, _)| (COUNTS, &settings.client, sink)),
-            settings.dead_letters.as_ref().map(|letters| (DEAD_LETTERS, &letters.client, &letters.sink)),
-        ];
         let mut sinks = Vec::new();
-        for (sink, client, own) in configured.into_iter().flatten() {
+        for own in &settings.sinks {
+            let sink = own.kind.name();
             let fence = dir.fence();
             let writer = fence.writer();
             let publisher = PublisherSettings {
-                client: client.clone(),
+                client: own.client.clone(),
                 identity: Identity { store: dir.store_id(), sink, generation: dir.generation(), writer },
                 topics: own.topics.clone(),
                 progress_topic: settings.progress_topic.clone(),
@@ -93,7 +85,7 @@ impl Looked {
     /// The newest epoch whose state every sink can go on from without publishing its whole table again, as far as can be seen: what
     /// is in an open transaction may add to it.
     pub(crate) fn restore_up_to(&self) -> u64 {
-        restore_up_to(self.sinks.iter().map(|sink| (sink.publisher.identity.sink, sink.published)))
+        restore_up_to(self.sinks.iter().map(|sink| (&sink.settings.kind, sink.published)))
     }
 
     /// Opens the sinks. Waits for brokers, until the start is broken off.
@@ -119,12 +111,12 @@ impl Looked {
 impl Opened {
     /// The newest epoch whose state every sink can go on from without publishing its whole table again.
     pub(crate) fn restore_up_to(&self) -> u64 {
-        restore_up_to(self.sinks.iter().map(|sink| (sink.identity.sink, sink.published)))
+        restore_up_to(self.sinks.iter().map(|sink| (&sink.settings.kind, sink.published)))
     }
 }
 
 /// Only what an epoch changed in counts can not be read for epochs behind the checkpoint that was restored.
-fn restore_up_to(published: impl Iterator<Item = (&'static str, Option<u64>)>) -> u64 {
-    let mut counts = published.filter(|(sink, _)| *sink == COUNTS);
+fn restore_up_to<'a>(published: impl Iterator<Item = (&'a Kind, Option<u64>)>) -> u64 {
+    let mut counts = published.filter(|(kind, _)| matches!(kind, Kind::Counts(_)));
     counts.next().map_or(u64::MAX, |(_, published)| published.unwrap_or(0))
 }

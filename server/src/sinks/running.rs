@@ -15,8 +15,10 @@ use super::counts::Counts;
 use super::dead_letters::DeadLetters;
 use super::encode::Encoder;
 use super::follow::{Content, Follow, FollowError, Link, Stop};
-use super::opening::{COUNTS, DEAD_LETTERS, OpenSink, Opened};
+use super::opening::{OpenSink, Opened};
+use super::settings::Kind;
 use super::stats::{SinkStats, SinksCollector};
+use super::SinksError;
 use crate::lineage::Lineage;
 
 impl Opened {
@@ -25,34 +27,39 @@ impl Opened {
     /// # Errors
     /// Where a thread can not be started.
     pub(crate) fn start(self, reader: &Reader, lineage: Lineage) -> io::Result<Sinks> {
-        let Opened { settings, stop, sinks } = self;
+        let Opened { settings, stop, mut sinks } = self;
         let (failed, failure) = mpsc::channel(sinks.len().max(1));
-        let mut running =
-            Sinks { reader: reader.clone(), stop: stop.clone(), failure, stats: Vec::new(), threads: Vec::new() };
+        let mut running = Sinks {
+            reader: reader.clone(),
+            stop: stop.clone(),
+            failure,
+            stats: Vec::new(),
+            counts: None,
+            threads: Vec::new(),
+        };
         // They take hold of records set aside before anybody who follows lets some go.
-        let mut letters = settings.dead_letters.as_ref().and_then(|letters| {
-            let open = sinks.iter().find(|sink| sink.identity.sink == DEAD_LETTERS)?;
-            Some(DeadLetters::new(letters, reader, open.published, open.publisher.message_bytes_max(), stop.clone()))
-        });
+        sinks.sort_by_key(|sink| !matches!(sink.settings.kind, Kind::DeadLetters(_)));
         for OpenSink { settings: own, identity, publisher, published } in sinks {
-            let stats = Arc::new(SinkStats::new(identity.sink, publisher.outcomes(), published));
+            let name = own.kind.name();
+            let stats = Arc::new(SinkStats::new(name, publisher.outcomes(), published));
             running.stats.push(stats.clone());
-            let link = Link::new(reader.clone(), publisher, settings.limits, stats, published);
-            if let Some(content) = letters.take_if(|_| identity.sink == DEAD_LETTERS) {
-                running.threads.push(spawn(Follow::new(link, content, stop.clone()), DEAD_LETTERS, failed.clone())?);
-                continue;
-            }
-            let store = format!("{:016x}", identity.store);
-            let lineage = lineage.to_string();
+            let (store, lineage) = (format!("{:016x}", identity.store), lineage.to_string());
             let encoder = Encoder { format: own.format, lineage, store, writer: identity.writer };
-            let thread = match (identity.sink, &settings.counts) {
-                (COUNTS, Some((_, granularities))) => {
+            let bytes_max = publisher.message_bytes_max().to_vec();
+            let link = Link::new(reader.clone(), publisher, settings.limits, stats.clone(), published);
+            let (stop, failed) = (stop.clone(), failed.clone());
+            running.threads.push(match &own.kind {
+                Kind::Corrections => spawn(Follow::new(link, Corrections::new(encoder), stop), name, failed)?,
+                Kind::Counts(granularities) => {
+                    running.counts = Some(stats);
                     let content = Counts::new(encoder, granularities.clone());
-                    spawn(Follow::new(link, content, stop.clone()), identity.sink, failed.clone())?
+                    spawn(Follow::new(link, content, stop), name, failed)?
                 }
-                _ => spawn(Follow::new(link, Corrections::new(encoder), stop.clone()), identity.sink, failed.clone())?,
-            };
-            running.threads.push(thread);
+                Kind::DeadLetters(targets) => {
+                    let content = DeadLetters::new(&own, targets, reader, published, &bytes_max, stop.clone());
+                    spawn(Follow::new(link, content, stop), name, failed)?
+                }
+            });
         }
         Ok(running)
     }
@@ -61,7 +68,7 @@ impl Opened {
 fn spawn<C: Content + Send + 'static>(
     follow: Follow<C>,
     sink: &'static str,
-    failed: mpsc::Sender<Option<SinkError>>,
+    failed: mpsc::Sender<Option<SinksError>>,
 ) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(format!("sink-{sink}")).spawn(move || {
         // The panic itself was reported by the panic hook.
@@ -74,11 +81,8 @@ fn spawn<C: Content + Send + 'static>(
                 );
                 return;
             }
-            Ok(Err(FollowError::Sink(error))) => Some(error),
-            Ok(Err(FollowError::Read(error))) => {
-                tracing::error!(sink, %error, "a sink holds what it reads, and it was gone");
-                None
-            }
+            Ok(Err(FollowError::Sink(error))) => Some(error.into()),
+            Ok(Err(FollowError::Read(cause))) => Some(SinksError::Read { sink, cause }),
             Err(_) => None,
         };
         // At shutdown nobody listens any more.
@@ -90,16 +94,18 @@ fn spawn<C: Content + Send + 'static>(
 pub(crate) struct Sinks {
     reader: Reader,
     stop: Arc<Stop>,
-    /// Why one ended; `None` for a bug.
-    failure: mpsc::Receiver<Option<SinkError>>,
+    /// Why one ended; `None` where it panicked.
+    failure: mpsc::Receiver<Option<SinksError>>,
     stats: Vec<Arc<SinkStats>>,
+    /// Those of the sink of rows.
+    counts: Option<Arc<SinkStats>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Sinks {
     /// Says which epoch every sink could go on from after a restart without publishing its whole table again.
     pub(crate) fn restore_up_to(&self) -> Box<dyn Fn() -> u64 + Send> {
-        match self.stats.iter().find(|stats| stats.name == COUNTS).cloned() {
+        match self.counts.clone() {
             Some(counts) => Box::new(move || counts.last_told()),
             None => Box::new(|| u64::MAX),
         }
@@ -111,7 +117,7 @@ impl Sinks {
     }
 
     /// Waits until a sink ends by itself, which it only does where it failed.
-    pub(crate) async fn failed(&mut self) -> SinkError {
+    pub(crate) async fn failed(&mut self) -> SinksError {
         match self.failure.recv().await {
             Some(Some(error)) => error,
             Some(None) | None => panic!("a sink's thread panicked; this is a bug in Recount"),

@@ -17,28 +17,42 @@ const DEAD_LETTER_BYTES_MAX: usize = 16 << 20;
 /// What is published, where to and how.
 #[derive(Clone)]
 pub struct SinksSettings {
-    pub(super) client: Client,
     pub(super) progress_topic: String,
     pub(super) transaction_timeout: Duration,
     pub(super) limits: Limits,
     pub(super) epochs_behind_max: u64,
-    pub(super) corrections: Option<SinkSettings>,
-    pub(super) counts: Option<(SinkSettings, Vec<Granularity>)>,
-    pub(super) dead_letters: Option<DeadLetterSettings>,
+    /// At most one of a kind.
+    pub(super) sinks: Vec<SinkSettings>,
 }
 
-/// The sink of dead letters. It publishes to the cluster that records come from.
+/// What a sink publishes.
 #[derive(Clone)]
-pub(super) struct DeadLetterSettings {
-    pub(super) client: Client,
-    pub(super) sink: SinkSettings,
-    /// Of each topic that records come from, the number of the topic for its dead letters.
-    pub(super) targets: BTreeMap<String, usize>,
+pub(super) enum Kind {
+    /// Every correction of a CLOSED window.
+    Corrections,
+    /// Every change of a row of these sizes of windows.
+    Counts(Vec<Granularity>),
+    /// Every quarantined record; of each topic that records come from, the number of the topic for its dead letters.
+    DeadLetters(BTreeMap<String, usize>),
+}
+
+impl Kind {
+    /// The name of the sink, in Kafka's progress and in what is told of it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Kind::Corrections => "corrections",
+            Kind::Counts(_) => "counts",
+            Kind::DeadLetters(_) => "dead-letters",
+        }
+    }
 }
 
 /// One sink.
 #[derive(Clone)]
 pub(super) struct SinkSettings {
+    pub(super) kind: Kind,
+    /// How to reach its cluster: dead letters go where records come from.
+    pub(super) client: Client,
     /// At least one.
     pub(super) topics: Vec<TopicPlan>,
     pub(super) delivery: Delivery,
@@ -61,11 +75,17 @@ impl SinksSettings {
     /// Where a property of the client can not be used.
     pub(crate) fn new(written: &KafkaSinks, config: &Config) -> Result<Self, ConfigError> {
         let client = client("sink.kafka", &written.bootstrap_servers, &written.properties)?;
-        let dead_letters = written.dead_letters.as_ref().map(dead_letter_settings).transpose()?;
         let rules = config.service_rules()?;
         let kept = rules.counts_retention_ms.map(|ms| Duration::from_millis(ms.unsigned_abs()));
+        let corrections = written.corrections.as_ref();
+        let corrections =
+            corrections.map(|sink| sink_settings(Kind::Corrections, &client, sink, Cleanup::Delete(kept)));
+        let counts = written.counts.as_ref().map(|counts| {
+            let kind = Kind::Counts(counts.granularities.clone());
+            sink_settings(kind, &client, &counts.sink, Cleanup::Compact)
+        });
+        let dead_letters = written.dead_letters.as_ref().map(dead_letter_settings).transpose()?;
         Ok(SinksSettings {
-            client,
             progress_topic: written.progress_topic.clone(),
             transaction_timeout: written.transaction_timeout,
             limits: Limits {
@@ -74,10 +94,7 @@ impl SinksSettings {
                 interval: written.transaction_interval,
             },
             epochs_behind_max: written.epochs_behind_max,
-            corrections: written.corrections.as_ref().map(|sink| sink_settings(sink, Cleanup::Delete(kept))),
-            counts: (written.counts.as_ref())
-                .map(|counts| (sink_settings(&counts.sink, Cleanup::Compact), counts.granularities.clone())),
-            dead_letters,
+            sinks: [corrections, counts, dead_letters].into_iter().flatten().collect(),
         })
     }
 
@@ -92,7 +109,7 @@ fn client(key: &str, servers: &str, properties: &BTreeMap<String, String>) -> Re
     Client::new(&settings).map_err(|error| ConfigError::new(format!("{key}: {error}")))
 }
 
-fn dead_letter_settings(written: &KafkaDeadLetters) -> Result<DeadLetterSettings, ConfigError> {
+fn dead_letter_settings(written: &KafkaDeadLetters) -> Result<SinkSettings, ConfigError> {
     let KafkaDeadLetters { bootstrap_servers, properties, topics, replication } = written;
     let mut names: Vec<&String> = topics.values().collect();
     names.sort_unstable();
@@ -107,14 +124,20 @@ fn dead_letter_settings(written: &KafkaDeadLetters) -> Result<DeadLetterSettings
         cleanup: Cleanup::Delete(None),
         message_bytes_max: Some(DEAD_LETTER_BYTES_MAX),
     };
-    let topics = names.iter().map(plan).collect();
-    let sink = SinkSettings { topics, delivery: Delivery::ExactlyOnce, format: Format::Json };
-    Ok(DeadLetterSettings { client: client("source.kafka", bootstrap_servers, properties)?, sink, targets })
+    Ok(SinkSettings {
+        kind: Kind::DeadLetters(targets),
+        client: client("source.kafka", bootstrap_servers, properties)?,
+        topics: names.iter().map(plan).collect(),
+        delivery: Delivery::ExactlyOnce,
+        format: Format::Json,
+    })
 }
 
-fn sink_settings(sink: &KafkaSink, cleanup: Cleanup) -> SinkSettings {
+fn sink_settings(kind: Kind, client: &Client, sink: &KafkaSink, cleanup: Cleanup) -> SinkSettings {
     let KafkaSink { topic, partitions, replication, exactly_once, protobuf } = sink;
     SinkSettings {
+        kind,
+        client: client.clone(),
         topics: vec![TopicPlan {
             name: topic.clone(),
             partitions: *partitions,
