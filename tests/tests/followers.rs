@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
 use recount_dataflow::engine::{Engine, Kept};
-use recount_dataflow::read::ReadError;
+use recount_dataflow::intake::{Intake, RawRecords, unreadable};
+use recount_dataflow::read::{ReadError, Reader};
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use recount_tests::harness::{Fed, Feeder, settings, streams};
 use recount_tests::history::{Cut, History};
@@ -104,4 +105,64 @@ fn a_checkpoint_that_somebody_may_go_on_from_is_kept() {
     assert_eq!((found(u64::MAX), found(8), found(7)), (8, 8, 7));
     // Where none is as old, the newest is as good as any.
     assert_eq!(found(6), 8);
+}
+
+/// Records of a mebibyte that nobody can read: more of one reason than are kept where nobody needs them.
+struct Unreadable(Vec<u8>);
+
+const UNREADABLE: u64 = 80;
+
+impl RawRecords for Unreadable {
+    fn record(&self, offset: u64) -> (&[u8], u64) {
+        (&self.0, offset + 1)
+    }
+}
+
+/// Feeds one of them an epoch.
+fn feed_unreadable(fed: &mut Fed, history: &History) {
+    let raw = Arc::new(Unreadable(vec![b'x'; 1 << 20]));
+    let mut intake = Intake::new(settings(history).key, history.rules);
+    for offset in 0..UNREADABLE {
+        let mut builder = intake.batch(0, 1, raw.clone());
+        builder.push_broken(unreadable("cut short"), offset, &raw.0, raw.0.len() as u64);
+        fed.engine.push(builder.finish(), Some(1_800_000_000_000)).unwrap();
+        fed.engine.close_epoch(Some(1_800_000_000_000)).unwrap();
+        fed.engine.drain().unwrap();
+    }
+}
+
+fn epochs_of_quarantined(reader: &Reader) -> Vec<u64> {
+    reader.quarantined(1..u64::MAX).iter().map(|record| record.epoch).collect()
+}
+
+#[test]
+fn records_set_aside_outlive_restarts_until_nobody_holds_them() {
+    let history = history(70_200);
+    let mut fed = start(&history);
+    let hold = fed.reader.hold_set_aside(3);
+    feed_unreadable(&mut fed, &history);
+    let all: Vec<u64> = (3..=UNREADABLE).collect();
+    assert!(epochs_of_quarantined(&fed.reader).ends_with(&all));
+    let store = Arc::new(MemStore::default());
+    Checkpointer::open(store.clone(), fed.reader.clone(), 1, 2).unwrap().write().unwrap();
+    drop((hold, fed));
+
+    // Who has published up to epoch 2 and follows from the restored one on is killed before it has caught up, again and again.
+    for writer in 2..4 {
+        let found = Checkpoints::new(store.clone()).newest().unwrap().checkpoint;
+        let engine = Engine::restore(settings(&history), streams(&history), found, Box::new(NoBindings)).unwrap();
+        let reader = engine.reader();
+        let _hold = reader.hold_set_aside(3);
+        let _follower = reader.follow(UNREADABLE + 1);
+        assert!(epochs_of_quarantined(&reader).ends_with(&all), "writer {writer}");
+        Checkpointer::open(store.clone(), reader.clone(), writer, 2).unwrap().write().unwrap();
+    }
+    let found = Checkpoints::new(store).newest().unwrap().checkpoint;
+    let engine = Engine::restore(settings(&history), streams(&history), found, Box::new(NoBindings)).unwrap();
+    let reader = engine.reader();
+    let hold = reader.hold_set_aside(3);
+    let _follower = reader.follow(UNREADABLE + 1);
+    drop(hold);
+    let kept = epochs_of_quarantined(&reader);
+    assert!(10 < kept[0] && kept.last() == Some(&UNREADABLE), "what nobody needs goes: {kept:?}");
 }

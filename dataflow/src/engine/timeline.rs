@@ -106,6 +106,8 @@ struct Inner {
     epochs: VecDeque<Arc<Complete>>,
     bytes: usize,
     followers: Followers,
+    /// Who needs records set aside, and from which epoch on, though not the epochs themselves.
+    holds: Followers,
     /// How often chunks have been written to files that may be held in their place.
     written: u64,
     set_aside: SetAsideList,
@@ -132,6 +134,7 @@ impl Timeline {
             epochs: VecDeque::from([Arc::new(epoch)]),
             bytes: 0,
             followers: Followers::default(),
+            holds: Followers::default(),
             written: 0,
             set_aside,
             lost: false,
@@ -235,12 +238,21 @@ impl Timeline {
     pub(crate) fn followers<T>(&self, change: impl FnOnce(&mut Followers) -> T) -> T {
         let mut state = self.lock();
         let changed = change(&mut state.followers);
-        let needed_from = state.followers.slowest().unwrap_or(u64::MAX);
+        let needed_from = state.records_needed_from();
         state.set_aside.let_go(needed_from);
         let forgotten = state.forget();
         drop(state);
         // What nobody else holds is freed outside of the lock.
         drop(forgotten);
+        changed
+    }
+
+    /// Those who keep the records set aside from an epoch on; a hold may begin with an epoch that has left the history.
+    pub(crate) fn holds<T>(&self, change: impl FnOnce(&mut Followers) -> T) -> T {
+        let mut state = self.lock();
+        let changed = change(&mut state.holds);
+        let needed_from = state.records_needed_from();
+        state.set_aside.let_go(needed_from);
         changed
     }
 
@@ -314,6 +326,12 @@ impl Inner {
         Readable { since, upper: since + self.epochs.len() as u64 }
     }
 
+    /// The first epoch whose records set aside somebody has not done with.
+    fn records_needed_from(&self) -> u64 {
+        let slowest = [&self.followers, &self.holds].into_iter().filter_map(Followers::slowest).min();
+        slowest.unwrap_or(u64::MAX)
+    }
+
     /// Completes the epochs that every worker has published, in order, and returns what they replace.
     fn complete(&mut self) -> (Vec<Arc<State>>, Vec<Arc<Complete>>) {
         let (mut states, mut epochs) = (Vec::new(), Vec::new());
@@ -347,7 +365,7 @@ impl Inner {
             parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
         }));
         set_aside.sort_by_key(|record: &SetAside| record.position);
-        let needed_from = self.followers.slowest().unwrap_or(u64::MAX);
+        let needed_from = self.records_needed_from();
         set_aside.into_iter().for_each(|record| self.set_aside.push(record, needed_from));
         let deltas: Vec<Delta> = parts.into_iter().map(|part| part.delta).collect();
         let bytes = deltas.iter().map(Delta::byte_len).sum();

@@ -15,7 +15,7 @@ mod unmatched;
 
 pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};
 pub use digest::Digest;
-pub use reader::{Follower, Reader};
+pub use reader::{Follower, Reader, SetAsideHold};
 pub use rows::Ad;
 pub use sizes::ArrangementSize;
 pub use snapshot::Snapshot;

@@ -121,6 +121,12 @@ impl Reader {
         Follower { shared: Arc::clone(&self.shared), number }
     }
 
+    /// Holds the records set aside from an epoch on, which may have left the history: none of them is let go of while this is there.
+    pub fn hold_set_aside(&self, from_epoch: u64) -> SetAsideHold {
+        let number = self.shared.timeline.holds(|holds| holds.add(from_epoch));
+        SetAsideHold { shared: Arc::clone(&self.shared), number }
+    }
+
     /// Whether somebody who follows is more than `epochs_max` complete epochs behind, or what is held for it takes more memory than the
     /// history or the records set aside may: then no more should be fed.
     pub fn is_held_back(&self, epochs_max: u64) -> bool {
@@ -141,7 +147,7 @@ impl Reader {
     }
 
     /// The quarantined records of complete epochs, in the order in which they were set aside. A follower keeps those of the epochs that
-    /// it has not done with.
+    /// it has not done with, and a [hold](Reader::hold_set_aside) those from its epoch on.
     pub fn quarantined(&self, epochs: Range<u64>) -> Vec<Arc<SetAside>> {
         self.shared.timeline.set_aside(|list| list.quarantined(epochs))
     }
@@ -184,6 +190,18 @@ impl Reader {
     /// The names of the streams, by number: those of every epoch that could be read before the call are among them.
     pub fn streams(&self) -> Arc<[StreamName]> {
         self.shared.streams.all()
+    }
+}
+
+/// Somebody who needs records set aside. Dropped, it holds none any more.
+pub struct SetAsideHold {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for SetAsideHold {
+    fn drop(&mut self) {
+        self.shared.timeline.holds(|holds| holds.remove(self.number));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use recount_connectors::kafka::sink::{Batch, MessageHeader, Shared, SinkError};
 use recount_connectors::kafka::{Missing, Origin, Original, Originals, TIME_HEADER};
 use recount_dataflow::engine::StreamName;
-use recount_dataflow::read::{Reader, SetAside};
+use recount_dataflow::read::{Reader, SetAside, SetAsideHold};
 
 use super::follow::{Content, FollowError, Link, Stop};
 use super::settings::SinkSettings;
@@ -24,8 +24,8 @@ const HEADER_BYTES: usize = 16;
 pub(super) struct DeadLetters {
     originals: Originals,
     targets: BTreeMap<String, Target>,
-    /// Records of epochs that are not published, up to the one that the engine went on from.
-    before: Vec<Arc<SetAside>>,
+    /// Keeps the records that are not published of epochs up to the one that the engine went on from, until they are.
+    before: Option<SetAsideHold>,
     stop: Arc<Stop>,
 }
 
@@ -54,8 +54,7 @@ impl DeadLetters {
         bytes_max: &[usize],
         stop: Arc<Stop>,
     ) -> Self {
-        let restored = reader.readable().since;
-        let before = reader.quarantined(published.unwrap_or(0) + 1..restored + 1);
+        let before = Some(reader.hold_set_aside(published.unwrap_or(0) + 1));
         let dropped = reader.set_aside_dropped();
         if published.is_none() && dropped > 0 {
             tracing::warn!(
@@ -117,17 +116,20 @@ impl Content for DeadLetters {
         records.iter().try_for_each(|record| self.push(record, &streams, batch))
     }
 
-    /// Records set aside are part of every checkpoint, and what is not published is not let go of.
+    /// Records set aside are part of every checkpoint, and what is not published is not let go of: those of epochs after the restored
+    /// one are the follower's, those before it are held until all of them are out, so every checkpoint meanwhile has them.
     fn catch_up(&mut self, link: &mut Link, restored: u64) -> Result<(), FollowError> {
         let streams = link.reader.streams();
-        let before = std::mem::take(&mut self.before);
+        let before = link.reader.quarantined(link.next()..restored + 1);
         for of_epoch in before.chunk_by(|a, b| a.epoch == b.epoch) {
             of_epoch.iter().try_for_each(|record| self.push(record, &streams, &mut link.batch))?;
             if link.is_full() {
                 link.publish(of_epoch[0].epoch)?;
             }
         }
-        Ok(link.publish(restored)?)
+        link.publish(restored)?;
+        self.before = None;
+        Ok(())
     }
 }
 
