@@ -99,6 +99,18 @@ pub enum KafkaError {
         /// The partition.
         partition: i32,
     },
+    /// Nobody answers for a partition.
+    #[error(
+        "kafka topic {topic:?} partition {partition}: {why}; its records are read once a broker leads it and answers"
+    )]
+    NoAnswer {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// What is known of it.
+        why: String,
+    },
     /// Kafka refused something, or did not answer.
     #[error("kafka: {action}: {cause}")]
     Call {
@@ -118,7 +130,7 @@ impl KafkaError {
     /// Whether the same call may succeed later with nothing changed by a person.
     pub fn is_retryable(&self) -> bool {
         match self {
-            KafkaError::Unreachable { .. } => true,
+            KafkaError::Unreachable { .. } | KafkaError::NoAnswer { .. } => true,
             KafkaError::Call { cause: Cause::Transaction(error), .. } => error.is_retriable(),
             KafkaError::Call { cause, .. } => cause.rdkafka_error_code().is_some_and(passes),
             _ => false,

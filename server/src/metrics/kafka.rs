@@ -31,17 +31,21 @@ impl Collector for KafkaCollector {
             .collect();
         let each = |of: fn(&PartitionProgress) -> u64| named.iter().map(move |(labels, one)| (*labels, of(one)));
         let help = "Offsets of a partition that can be read and were not, as the broker said last";
-        writer.gauges("kafka_lag_records", help, each(|one| one.lag_records))?;
+        let lags = named.iter().filter_map(|(labels, one)| Some((*labels, one.lag_records?)));
+        writer.gauges("kafka_lag_records", help, lags)?;
         let help = "Age of the newest record that was read of a partition; 0 at its end";
         let ages = named.iter().filter_map(|(labels, one)| Some((*labels, one.lag_seconds?)));
         writer.seconds("kafka_lag", help, ages)?;
         let help = "The partition that holds freshness back, by the age of its newest record that was read";
-        let slowest = named.iter().filter(|(_, one)| one.lag_records > 0);
+        let slowest = named.iter().filter(|(_, one)| one.lag_records != Some(0));
         let age = |one: &PartitionProgress| one.lag_seconds.unwrap_or(f64::INFINITY);
         let slowest = slowest.max_by(|(_, a), (_, b)| age(a).total_cmp(&age(b)));
         writer.seconds("kafka_slowest_partition", help, slowest.map(|(labels, one)| (*labels, age(one))))?;
         let help = "Whether a partition waits, so as not to run too far ahead of another";
         writer.gauges("kafka_held_partitions", help, each(|one| one.is_held.into()))?;
+        let help =
+            "Whether the others wait for a partition: of this one nothing comes, and they are too far ahead of it";
+        writer.gauges("kafka_holding_partitions", help, each(|one| one.is_holding.into()))?;
         let help = "Records without a value; they are no records here";
         writer.counters("kafka_tombstones", help, each(|one| one.tombstones))?;
         writer.counter("kafka_broker_errors", "Errors of connections to brokers", self.stats.broker_errors())?;

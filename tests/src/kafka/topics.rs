@@ -106,7 +106,16 @@ impl Topics {
     /// Makes a topic, replicated as the cluster has it by default, and waits until every partition has a leader.
     pub fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
         // The broker's default; rdkafka refuses the number that asks for it in a list of assignments only.
-        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(-1));
+        self.create_with(topic, partitions, -1, settings);
+    }
+
+    /// The same with one replica: who loses the broker of a partition has none of it.
+    pub fn create_single(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        self.create_with(topic, partitions, 1, &[settings, &[("min.insync.replicas", "1")]].concat());
+    }
+
+    fn create_with(&self, topic: &str, partitions: i32, replicas: i32, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
         new.config = settings.to_vec();
         one(block_on(self.admin.create_topics(&[new], &options())));
         self.wait_for_leaders(topic, partitions);

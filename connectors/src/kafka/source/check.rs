@@ -86,6 +86,8 @@ impl Gap {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn stream() -> Stream {
@@ -93,7 +95,7 @@ mod tests {
     }
 
     fn topic(id: &str, partitions: i32) -> TopicDescription {
-        TopicDescription { id: id.into(), partitions, rights: None }
+        TopicDescription { id: id.into(), partitions, leaders: BTreeMap::new(), rights: None }
     }
 
     const AT: Standing = Standing { stream: 0, next: 100, bound: 100 };

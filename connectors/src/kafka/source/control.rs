@@ -1,5 +1,6 @@
 //! The thread that looks at topics: it numbers streams, assigns partitions, and says why reading can not go on.
 
+mod absent;
 mod ask;
 mod look;
 mod plan;
@@ -13,6 +14,7 @@ use rdkafka::consumer::base_consumer::BaseConsumer;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recount_dataflow::domain::fact::Position;
 
+use self::absent::Absent;
 use self::ask::Broker;
 pub use self::look::look;
 use self::plan::Look;
@@ -32,7 +34,7 @@ use crate::streams::Streams;
 
 /// How long one look at the queue of events lasts.
 const POLL: Duration = Duration::from_millis(50);
-/// How long to wait before a cluster that was not reached is asked again.
+/// How long to wait before a cluster, or a partition, that was not reached is asked again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often it is said that a cluster is not reached.
 const WARN_EVERY: Duration = Duration::from_secs(30);
@@ -77,6 +79,8 @@ pub(super) struct Control {
     reading: BTreeMap<u16, Arc<StreamStats>>,
     /// Gaps that were accepted, and are still to be found.
     accepted: Vec<AcceptedGap>,
+    /// Partitions that nobody answered for in the last look.
+    absent: Vec<Absent>,
     warned: Option<Instant>,
 }
 
@@ -135,6 +139,7 @@ impl Control {
             readers,
             suspects,
             reading: BTreeMap::new(),
+            absent: Vec::new(),
             warned: None,
         })
     }
@@ -150,14 +155,12 @@ impl Control {
     fn serve(&mut self) -> Result<(), KafkaSourceError> {
         let mut look_at = Instant::now();
         let mut commit_at = Instant::now() + COMMIT_EVERY;
-        let mut has_looked = false;
         while !self.shared.is_stopped() {
             self.broker.poll(POLL);
             if look_at <= Instant::now() {
-                let looked = self.or_later(|control| control.look(!has_looked))?;
-                has_looked |= looked.is_some();
-                let wait = if looked.is_some() { self.settings.metadata_interval } else { RETRY };
-                look_at = Instant::now() + wait;
+                let has_looked = self.or_later(Control::look)?.is_some();
+                let is_all = has_looked && self.absent.is_empty();
+                look_at = Instant::now() + if is_all { self.settings.metadata_interval } else { RETRY };
             }
             while let Ok(suspect) = self.suspects.try_recv() {
                 self.judge(&suspect)?;
@@ -212,7 +215,7 @@ impl Control {
         self.positions.bound.insert(number, suspect.next);
         while !self.shared.is_stopped() {
             let looked = self.or_later(|control| {
-                control.look(false)?;
+                control.look()?;
                 control.broker.offsets(&topic, partition)
             })?;
             if let Some((low, end)) = looked {

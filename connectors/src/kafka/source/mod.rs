@@ -18,6 +18,7 @@ mod context;
 mod control;
 mod error;
 pub(super) mod format;
+mod holding;
 mod lookup;
 pub(super) mod native;
 mod partition;
@@ -43,6 +44,7 @@ use recount_dataflow::intake::{AdName, Batch, Intake};
 
 use self::bell::Bell;
 use self::control::{Control, ReaderHandle};
+use self::holding::{AbsentFeed, Holding};
 use self::partition::{Decoder, Limits, Reader};
 use self::patience::{Patience, Reach};
 use self::shared::{Known, News, Shared};
@@ -85,6 +87,9 @@ pub struct KafkaSource {
     client: Client,
     group: String,
     streams: Vec<StreamFeed>,
+    /// Partitions that the others wait for, and that can not be read.
+    absent: Vec<AbsentFeed>,
+    holding: Holding,
     /// The names of ads in the batches that are being read: of no more than those.
     names: Receiver<Vec<AdName>>,
     reach: Option<Reach>,
@@ -123,6 +128,8 @@ impl KafkaSource {
             client: client.clone(),
             group: settings.group.clone(),
             streams: Vec::new(),
+            absent: Vec::new(),
+            holding: Holding::default(),
             names,
             reach,
             patience: Patience::default(),
@@ -182,8 +189,15 @@ impl KafkaSource {
         while let Some(news) = self.shared.hear() {
             match news {
                 News::Failed(error) => return Err(error.into()),
+                News::Absent(stats) => {
+                    // Where others are read already, it stands where the slowest of them does; before that nothing is known.
+                    let live = self.streams.iter().filter(|stream| stream.is_live());
+                    let passed_ms = live.map(|stream| stream.front().passed_ms).min().unwrap_or(i64::MIN);
+                    self.absent.push(AbsentFeed { stats, passed_ms });
+                }
                 News::Reading { stream, items, reader, stats } => {
                     self.take_in_streams(Resume::default());
+                    self.absent.retain(|absent| absent.stats.place() != stats.place());
                     self.streams[usize::from(stream)].attach(items, reader, stats);
                 }
             }
@@ -202,9 +216,16 @@ impl KafkaSource {
         self.streams.iter_mut().for_each(StreamFeed::pull);
         let live = |stream: &&StreamFeed| stream.is_live();
         let fronts = self.streams.iter().filter(live).map(StreamFeed::front);
+        let fronts = fronts.chain(self.absent.iter().map(AbsentFeed::front));
         let choice = self.patience.choose(fronts, self.reach, Instant::now());
         let is_held = matches!(choice, Choice::Held { .. });
         self.streams.iter().filter(live).for_each(|stream| stream.tell_held(is_held));
+        let stats = self.streams.iter().filter(live).filter_map(StreamFeed::stats);
+        let by = match choice {
+            Choice::Held { by } => stats.chain(self.absent.iter().map(|one| &one.stats)).nth(by),
+            Choice::Take(_) | Choice::Nothing => None,
+        };
+        self.holding.tell(by, Instant::now());
         match choice {
             Choice::Take(chosen) => self.streams.iter_mut().filter(|stream| stream.is_live()).nth(chosen)?.take(),
             Choice::Held { .. } | Choice::Nothing => None,

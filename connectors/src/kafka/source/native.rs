@@ -22,6 +22,8 @@ pub(in crate::kafka) struct TopicDescription {
     pub(in crate::kafka) id: String,
     /// How many partitions it has, numbered from 0.
     pub(in crate::kafka) partitions: i32,
+    /// The broker that leads a partition; one that has no leader now is not among them.
+    pub(in crate::kafka) leaders: BTreeMap<i32, i32>,
     /// What this user may do with it, by the numbers of the protocol; `None` where the broker does not say.
     pub(in crate::kafka) rights: Option<Vec<i32>>,
 }
@@ -100,14 +102,21 @@ unsafe fn one(topic: *const c::rd_kafka_TopicDescription_t) -> Result<Option<(St
         }
         let id = text(id);
         let mut partitions = 0;
-        c::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
+        let described = c::rd_kafka_TopicDescription_partitions(topic, &mut partitions);
+        let leader = |at: usize| {
+            let partition = *described.add(at);
+            let leader = c::rd_kafka_TopicPartitionInfo_leader(partition);
+            let number = c::rd_kafka_TopicPartitionInfo_partition(partition);
+            (!leader.is_null()).then(|| (number, c::rd_kafka_Node_id(leader)))
+        };
+        let leaders = (0..partitions).filter_map(leader).collect();
         let name = text(c::rd_kafka_TopicDescription_name(topic));
         let mut count = 0;
         let operations = c::rd_kafka_TopicDescription_authorized_operations(topic, &mut count);
         // Read as numbers: a broker may know operations that the enumeration does not.
         let rights =
             (!operations.is_null()).then(|| std::slice::from_raw_parts(operations.cast::<i32>(), count).to_vec());
-        Ok(Some((name, TopicDescription { id, partitions: partitions as i32, rights })))
+        Ok(Some((name, TopicDescription { id, partitions: partitions as i32, leaders, rights })))
     }
 }
 

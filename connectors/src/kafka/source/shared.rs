@@ -23,6 +23,8 @@ pub(super) struct Known {
 pub(super) enum News {
     /// A partition is being read.
     Reading { stream: u16, items: Receiver<Item>, reader: Arc<Bell>, stats: Arc<StreamStats> },
+    /// A partition should be read, and nobody answers for it.
+    Absent(Arc<StreamStats>),
     /// The source can not go on.
     Failed(KafkaSourceError),
 }
@@ -35,7 +37,7 @@ pub(super) struct Shared {
     pub(super) stats: Arc<KafkaStats>,
     /// All streams, by number.
     pub(super) known: RwLock<Vec<Known>>,
-    /// What the feed has not heard yet: at most one for every partition, and an end.
+    /// What the feed has not heard yet: a few for every partition, and an end.
     news: Mutex<VecDeque<News>>,
     /// Positions that are bound and not yet committed.
     bound: Mutex<Option<Vec<(u16, u64)>>>,

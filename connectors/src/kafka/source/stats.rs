@@ -25,6 +25,10 @@ pub(super) struct StreamStats {
     pub(super) passed_ms: AtomicI64,
     pub(super) tombstones: AtomicU64,
     pub(super) is_held: AtomicBool,
+    /// Whether others wait for it.
+    pub(super) is_holding: AtomicBool,
+    /// Whether it is read: else nobody answers for it.
+    is_read: bool,
     /// Whether the broker has said that there is nothing more for now.
     pub(super) is_at_end: AtomicBool,
     /// The first offset that is there, and the one behind the last that can be read, as the broker said last.
@@ -43,11 +47,25 @@ impl StreamStats {
             passed_ms: AtomicI64::new(i64::MIN),
             tombstones: AtomicU64::new(0),
             is_held: AtomicBool::new(false),
+            is_holding: AtomicBool::new(false),
+            is_read: true,
             is_at_end: AtomicBool::new(false),
             low: AtomicU64::new(0),
             end: AtomicU64::new(0),
             first: stream.first_offset,
         }
+    }
+
+    /// Of a partition that should be read, and that nobody answers for.
+    pub(super) fn absent(topic: &str, partition: i32) -> Self {
+        let (topic, format) = (topic.to_owned(), String::new());
+        let stream = Stream { topic, topic_id: String::new(), partition, format, first_offset: 0 };
+        StreamStats { is_read: false, ..StreamStats::new(&stream, 0) }
+    }
+
+    /// The topic and the partition.
+    pub(super) fn place(&self) -> (&str, i32) {
+        (&self.topic, self.partition)
     }
 }
 
@@ -58,12 +76,14 @@ pub struct PartitionProgress {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// Records that can be read and were not handed out; offsets without a record count too.
-    pub lag_records: u64,
+    /// Records that can be read and were not handed out; offsets without a record count too. `None` where nobody answers for it.
+    pub lag_records: Option<u64>,
     /// How old the newest record is that was handed out, where there are more; `None` where none was.
     pub lag_seconds: Option<f64>,
     /// Whether it is held back, so that it does not run too far ahead of another.
     pub is_held: bool,
+    /// Whether others are held back for it.
+    pub is_holding: bool,
     /// Records without a value.
     pub tombstones: u64,
 }
@@ -91,8 +111,11 @@ impl KafkaStats {
         self.commit_failures.load(Ordering::Relaxed)
     }
 
+    /// Adds a partition, in place of what was known of it before.
     pub(super) fn add(&self, stream: Arc<StreamStats>) {
-        self.streams.write().expect("nothing panics while it holds the partitions").push(stream);
+        let mut streams = self.streams.write().expect("nothing panics while it holds the partitions");
+        streams.retain(|other| other.place() != stream.place());
+        streams.push(stream);
     }
 
     pub(super) fn count_broker_error(&self) {
@@ -128,16 +151,17 @@ impl StreamStats {
         let lag_records = if self.is_at_end.load(Ordering::Relaxed) { 0 } else { behind };
         let passed_ms = self.passed_ms.load(Ordering::Relaxed);
         let age = || (now_ms.saturating_sub(passed_ms)).max(0) as f64 / 1_000.0;
-        let lag_seconds = match lag_records {
-            0 => Some(0.0),
+        let lag_seconds = match (self.is_read, lag_records) {
+            (true, 0) => Some(0.0),
             _ => (passed_ms != i64::MIN).then(age),
         };
         PartitionProgress {
             topic: self.topic.clone(),
             partition: self.partition,
-            lag_records,
+            lag_records: self.is_read.then_some(lag_records),
             lag_seconds,
             is_held: self.is_held.load(Ordering::Relaxed),
+            is_holding: self.is_holding.load(Ordering::Relaxed),
             tombstones: self.tombstones.load(Ordering::Relaxed),
         }
     }

@@ -56,6 +56,11 @@ impl StreamFeed {
         self.reading.is_some()
     }
 
+    /// What is told of it, where it is read.
+    pub(super) fn stats(&self) -> Option<&Arc<StreamStats>> {
+        self.reading.as_ref().map(|reading| &reading.stats)
+    }
+
     pub(super) fn front(&self) -> Front {
         Front { passed_ms: self.passed_ms, next: self.next }
     }

@@ -61,21 +61,21 @@ impl Broker {
     /// The first offset of a partition that is still there, and the one behind its last record.
     pub(super) fn offsets(&self, topic: &str, partition: i32) -> Result<(u64, u64), KafkaSourceError> {
         let offsets = self.consumer.fetch_watermarks(topic, partition, WAIT);
-        let action = || format!("the offsets of {topic}/{partition} can not be read");
-        let (low, end) = offsets.map_err(|cause| self.failed(&action(), cause))?;
+        let (low, end) = offsets.map_err(|cause| self.failed_for(topic, partition, "its offsets", cause))?;
         Ok((low.max(0) as u64, end.max(0) as u64))
     }
 
     /// The offset of the first record whose timestamp is this or later; `None` where there is none.
     pub(super) fn offset_of_time(&self, topic: &str, partition: i32, ms: i64) -> Result<Option<u64>, KafkaSourceError> {
-        let action = || format!("the offset of a time can not be read of {topic}/{partition}");
+        let action = || format!("{topic}/{partition} can not be asked for the offset of a time");
+        let failed = |cause| self.failed_for(topic, partition, "the offset of a time", cause);
         let mut asked = TopicPartitionList::new();
         let added = asked.add_partition_offset(topic, partition, Offset::Offset(ms));
         added.map_err(|cause| KafkaError::call(action(), cause))?;
-        let found = self.consumer.offsets_for_times(asked, WAIT).map_err(|cause| self.failed(&action(), cause))?;
+        let found = self.consumer.offsets_for_times(asked, WAIT).map_err(failed)?;
         let element = found.find_partition(topic, partition);
         let element = element.expect("the answer is about what was asked");
-        element.error().map_err(|cause| self.failed(&action(), cause))?;
+        element.error().map_err(failed)?;
         Ok(match element.offset() {
             Offset::Offset(offset) => Some(offset.max(0) as u64),
             _ => None,
@@ -119,17 +119,39 @@ impl Broker {
     fn failed(&self, action: &str, cause: Cause) -> KafkaSourceError {
         // Errors of connections wait in the queue of events, and the watch hears of them there.
         self.poll(Duration::ZERO);
-        match cause.rdkafka_error_code() {
-            Some(
-                Code::BrokerTransportFailure
+        match is_no_answer(&cause) {
+            true => self.watch.unreachable(&self.servers).into(),
+            false => KafkaError::call(action, cause).into(),
+        }
+    }
+
+    /// Why a partition's leader did not say `what`. Other brokers may answer all the same.
+    fn failed_for(&self, topic: &str, partition: i32, what: &str, cause: Cause) -> KafkaSourceError {
+        self.poll(Duration::ZERO);
+        if let Some(refusal) = self.watch.refusal(&self.servers) {
+            return refusal.into();
+        }
+        match is_no_answer(&cause) {
+            true => {
+                let why = format!("no broker says {what} within {} s", WAIT.as_secs());
+                KafkaError::NoAnswer { topic: topic.to_owned(), partition, why }.into()
+            }
+            false => KafkaError::call(format!("{topic}/{partition} can not be asked for {what}"), cause).into(),
+        }
+    }
+}
+
+fn is_no_answer(cause: &Cause) -> bool {
+    matches!(
+        cause.rdkafka_error_code(),
+        Some(
+            Code::BrokerTransportFailure
                 | Code::OperationTimedOut
                 | Code::TimedOutQueue
                 | Code::AllBrokersDown
                 | Code::Resolve
                 | Code::UnknownPartition
-                | Code::WaitingForCoordinator,
-            ) => self.watch.unreachable(&self.servers).into(),
-            _ => KafkaError::call(action, cause).into(),
-        }
-    }
+                | Code::WaitingForCoordinator
+        )
+    )
 }

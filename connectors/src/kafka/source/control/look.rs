@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::super::{KafkaSourceError, KafkaSourceSettings, Resume};
+use super::super::shared::News;
+use super::super::stats::StreamStats;
+use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Resume};
 use super::ask::Broker;
 use super::plan::{Look, Plan};
 use super::{Control, Positions, check_formats};
@@ -23,29 +25,37 @@ pub fn look(settings: &KafkaSourceSettings, list: &Streams, resume: Resume<'_>) 
     let broker = Broker::connect(&client, settings, Arc::default())?;
     let (positions, reading) = (Positions::of(resume), BTreeMap::new());
     let look = Look { settings, broker: &broker, list, begins: true, positions: &positions, reading: &reading };
-    let planned = look.plan().and_then(|plan| look.check_found(&settings.accepted_gaps, &plan));
-    match planned {
-        Err(error) if error.is_retryable() => {
-            tracing::warn!(%error, "whether reading can go on is not known before the Kafka cluster is reached");
-            Ok(())
+    let unknown =
+        |error| tracing::warn!(%error, "whether reading can go on is not known before the Kafka cluster is reached");
+    match look.plan() {
+        Err(error) if error.is_retryable() => unknown(error),
+        Err(error) => return Err(error),
+        Ok(plan) => {
+            look.check_found(&settings.accepted_gaps, &plan)?;
+            plan.absent.iter().for_each(|absent| unknown(absent.error()));
         }
-        planned => planned,
     }
+    Ok(())
 }
 
 impl Control {
-    /// Looks at all topics; reads what is new. `is_first` looks also for gaps that were accepted.
-    pub(super) fn look(&mut self, is_first: bool) -> Result<(), KafkaSourceError> {
+    /// Looks at all topics; reads what is new.
+    pub(super) fn look(&mut self) -> Result<(), KafkaSourceError> {
         if !self.list.is_written() {
             self.list.refresh()?;
             self.publish();
         }
         let look = self.what_to_look_at();
         let plan = look.plan()?;
-        if is_first {
-            look.check_found(&self.accepted, &plan)?;
+        look.check_found(&self.accepted, &plan)?;
+        self.note_absent(&plan);
+        let was_accepted = |gap: &AcceptedGap| !plan.is_absent(&gap.topic, gap.partition);
+        for gap in self.accepted.extract_if(.., |gap| was_accepted(gap)) {
+            if plan.accepted.iter().all(|(found, _)| *found != gap) {
+                tracing::warn!(%gap, "this gap was accepted at an earlier start; take --accept-gap out");
+            }
         }
-        let Plan { change, accepted, topics } = plan;
+        let Plan { change, accepted, topics, absent } = plan;
         for (gap, reason) in &accepted {
             tracing::warn!(%gap, ?reason, "records are missing, and that was accepted: the stream ends here");
         }
@@ -53,16 +63,26 @@ impl Control {
             self.list.add(change)?;
             self.publish();
         }
-        self.accepted.retain(|gap| accepted.iter().all(|(found, _)| found != gap));
-        if is_first {
-            for gap in std::mem::take(&mut self.accepted) {
-                tracing::warn!(%gap, "this gap was accepted at an earlier start; take --accept-gap out");
-            }
-        }
         let is_new = |number: &u16| self.list.end(*number).is_none() && !self.reading.contains_key(number);
-        let is_there = |number: &u16| topics.contains_key(&self.list.all()[usize::from(*number)].topic);
+        let is_there = |number: &u16| {
+            let stream = &self.list.all()[usize::from(*number)];
+            topics.contains_key(&stream.topic) && !absent.iter().any(|one| one.is(&stream.topic, stream.partition))
+        };
         let new: Vec<u16> =
             (0..self.list.all().len()).map(|number| number as u16).filter(is_new).filter(is_there).collect();
         self.assign(&new)
+    }
+
+    /// Lets everybody know who is not there: before others are read, which wait for it.
+    fn note_absent(&mut self, plan: &Plan) {
+        for absent in &plan.absent {
+            if self.absent.iter().all(|before| !before.is(&absent.topic, absent.partition)) {
+                tracing::warn!(error = %absent.error(), "a partition is not read; it is tried again, and others wait for it");
+                let stats = Arc::new(StreamStats::absent(&absent.topic, absent.partition));
+                self.shared.stats.add(Arc::clone(&stats));
+                self.shared.tell(News::Absent(stats));
+            }
+        }
+        self.absent.clone_from(&plan.absent);
     }
 }

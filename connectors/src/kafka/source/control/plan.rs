@@ -9,6 +9,7 @@ use super::super::native::TopicDescription;
 use super::super::stats::StreamStats;
 use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Start, Topic};
 use super::Positions;
+use super::absent::{Absent, Leaders};
 use super::ask::Broker;
 use crate::kafka::KafkaError;
 use crate::streams::{Change, EndReason, Stream, Streams};
@@ -35,6 +36,8 @@ pub(super) struct Plan {
     pub(super) accepted: Vec<(AcceptedGap, EndReason)>,
     /// The topics that are there.
     pub(super) topics: Topics,
+    /// Partitions that are to be read, and that nobody answers for.
+    pub(super) absent: Vec<Absent>,
 }
 
 impl Look<'_> {
@@ -53,9 +56,10 @@ impl Look<'_> {
     /// Where reading can not go on, and where the cluster is not reached.
     pub(super) fn plan(&self) -> Result<Plan, KafkaSourceError> {
         let topics = self.ask_for_topics()?;
+        let mut leaders = Leaders::new(self.broker);
         let mut gaps: Vec<Gap> = Vec::new();
         for number in self.going_on() {
-            gaps.extend(self.gap(number, &topics)?);
+            gaps.extend(self.gap(number, &topics, &mut leaders)?);
         }
         let mut change = Change::default();
         let mut accepted = Vec::new();
@@ -64,14 +68,17 @@ impl Look<'_> {
             change.ends.push(gap.accepted());
         }
         if self.begins {
-            self.begin_streams(&topics, &mut change)?;
+            self.begin_streams(&topics, &mut change, &mut leaders)?;
         }
-        Ok(Plan { change, accepted, topics })
+        Ok(Plan { change, accepted, topics, absent: leaders.into_absent() })
     }
 
-    /// Refuses gaps that were accepted and that neither this look nor an earlier start has found.
+    /// Refuses gaps that were accepted and that neither this look nor an earlier start has found. Of a partition that nobody
+    /// answers for it is not known yet.
     pub(super) fn check_found(&self, accepted: &[AcceptedGap], plan: &Plan) -> Result<(), KafkaSourceError> {
-        for gap in accepted.iter().filter(|gap| plan.accepted.iter().all(|(found, _)| found != *gap)) {
+        let is_known = |gap: &&AcceptedGap| !plan.is_absent(&gap.topic, gap.partition);
+        let is_found = |gap: &&AcceptedGap| plan.accepted.iter().any(|(found, _)| found == *gap);
+        for gap in accepted.iter().filter(is_known).filter(|gap| !is_found(gap)) {
             let is_it = |stream: &Stream| stream.is_of(&gap.topic, gap.partition);
             let mut ends = self.list.ends();
             if !ends.any(|end| end.at == gap.at && is_it(&self.list.all()[usize::from(end.stream)])) {
@@ -97,7 +104,7 @@ impl Look<'_> {
     }
 
     /// What is missing of a stream. Where it is being read the broker says by itself when an offset is not there.
-    fn gap(&self, number: u16, topics: &Topics) -> Result<Option<Gap>, KafkaSourceError> {
+    fn gap(&self, number: u16, topics: &Topics, leaders: &mut Leaders<'_>) -> Result<Option<Gap>, KafkaSourceError> {
         let (stream, standing) = (&self.list.all()[usize::from(number)], self.standing(number));
         let found = topics.get(&stream.topic);
         if found.is_none() && !self.is_configured(&stream.topic) && standing.bound <= standing.next {
@@ -105,8 +112,9 @@ impl Look<'_> {
             return Ok(None);
         }
         let mut gap = gap_of_topic(stream, standing, found);
-        if gap.is_none() && !self.reading.contains_key(&number) {
-            gap = gap_of_offsets(standing, self.broker.offsets(&stream.topic, stream.partition)?);
+        if let Some(found) = found.filter(|_| gap.is_none() && !self.reading.contains_key(&number)) {
+            let offsets = leaders.offsets(found, &stream.topic, stream.partition)?;
+            gap = offsets.and_then(|offsets| gap_of_offsets(standing, offsets));
         }
         match gap {
             Some(_) if standing.next < standing.bound => Err(KafkaSourceError::ReplayGone {
@@ -147,59 +155,83 @@ impl Look<'_> {
         }
     }
 
-    /// Adds the partitions that are configured and in no stream.
-    fn begin_streams(&self, topics: &Topics, change: &mut Change) -> Result<(), KafkaSourceError> {
+    /// Adds the partitions that are configured and in no stream. A topic that was never read begins with all of its partitions at
+    /// once: those that came later would be taken for new ones, which are read whole.
+    fn begin_streams(
+        &self,
+        topics: &Topics,
+        change: &mut Change,
+        leaders: &mut Leaders<'_>,
+    ) -> Result<(), KafkaSourceError> {
         for topic in &self.settings.topics {
+            let was_read = self.list.all().iter().any(|stream| stream.topic == topic.name);
             let Some(found) = topics.get(&topic.name) else {
-                let has_ended =
-                    change.ends.iter().any(|end| self.list.all()[usize::from(end.stream)].topic == topic.name);
-                let was_read = self.list.all().iter().any(|stream| stream.topic == topic.name);
-                match has_ended || was_read {
+                match was_read {
                     // What was read of it has ended, by somebody's word; it is read again when it is there again.
                     true => continue,
                     false => return Err(KafkaError::NoTopic { topic: topic.name.clone() }.into()),
                 }
             };
+            let mut begins = Vec::new();
             for partition in 0..found.partitions {
-                change.begins.extend(self.begin(topic, found, partition, change)?);
+                begins.extend(self.begin(topic, found, partition, change, leaders)?);
+            }
+            if was_read || !leaders.lacks(&topic.name) {
+                change.begins.extend(begins);
             }
         }
         Ok(())
     }
 
-    /// The stream of a partition that is in none.
+    /// The stream of a partition that is in none; `None` too where nobody answers for it.
     fn begin(
         &self,
         topic: &Topic,
         found: &TopicDescription,
         partition: i32,
         change: &Change,
+        leaders: &mut Leaders<'_>,
     ) -> Result<Option<Stream>, KafkaSourceError> {
         let current = self.list.current(&topic.name, partition);
         let ended = current.and_then(|stream| change.ends.iter().find(|end| end.stream == stream));
         let first_offset = match (current, ended) {
             (Some(_), None) => return Ok(None),
             (Some(_), Some(end)) => match (end.reason, end.until) {
-                (EndReason::Removed | EndReason::Truncated, Some(until)) => until,
-                _ => self.broker.offsets(&topic.name, partition)?.0,
+                (EndReason::Removed | EndReason::Truncated, Some(until)) => Some(until),
+                _ => leaders.low(found, &topic.name, partition)?,
             },
             // A topic that was read before gets new partitions, and these are read whole.
             (None, _) if self.list.all().iter().any(|stream| stream.topic == topic.name) => {
-                self.broker.offsets(&topic.name, partition)?.0
+                leaders.low(found, &topic.name, partition)?
             }
-            (None, _) => self.start_of(&topic.name, partition)?,
+            (None, _) => self.start_of(found, &topic.name, partition, leaders)?,
         };
+        let Some(first_offset) = first_offset else { return Ok(None) };
         let (topic, format, topic_id) = (topic.name.clone(), topic.format.to_string(), found.id.clone());
         Ok(Some(Stream { topic, topic_id, partition, format, first_offset }))
     }
 
-    fn start_of(&self, topic: &str, partition: i32) -> Result<u64, KafkaSourceError> {
-        let (low, end) = self.broker.offsets(topic, partition)?;
+    /// Where a partition begins that was never read; `None` where nobody answers for it.
+    fn start_of(
+        &self,
+        found: &TopicDescription,
+        topic: &str,
+        partition: i32,
+        leaders: &mut Leaders<'_>,
+    ) -> Result<Option<u64>, KafkaSourceError> {
+        let Some((low, end)) = leaders.offsets(found, topic, partition)? else { return Ok(None) };
         Ok(match &self.settings.start {
-            Start::Earliest => low,
-            Start::Latest => end,
-            Start::Time(ms) => self.broker.offset_of_time(topic, partition, *ms)?.unwrap_or(end),
-            Start::Offsets(offsets) => offsets.get(&(topic.to_owned(), partition)).copied().unwrap_or(low),
+            Start::Earliest => Some(low),
+            Start::Latest => Some(end),
+            Start::Time(ms) => leaders.offset_of_time(found, (topic, partition), *ms, end)?,
+            Start::Offsets(offsets) => Some(offsets.get(&(topic.to_owned(), partition)).copied().unwrap_or(low)),
         })
+    }
+}
+
+impl Plan {
+    /// Whether nobody answers for a partition.
+    pub(super) fn is_absent(&self, topic: &str, partition: i32) -> bool {
+        self.absent.iter().any(|absent| absent.is(topic, partition))
     }
 }
