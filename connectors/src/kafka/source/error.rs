@@ -173,6 +173,12 @@ pub enum KafkaSourceError {
     /// A thread could not be started.
     #[error("a reading thread can not be started: {0}")]
     Thread(std::io::Error),
+    /// A thread panicked: a bug of ours.
+    #[error("thread {thread:?}, which reads Kafka, panicked; this is a bug in Recount, see the log above")]
+    Panicked {
+        /// Its name.
+        thread: String,
+    },
 }
 
 fn flags(gaps: &[AcceptedGap]) -> String {

@@ -164,7 +164,8 @@ impl KafkaSource {
     }
 
     fn spawn(&mut self, name: String, work: impl FnOnce() + Send + 'static) -> Result<(), KafkaSourceError> {
-        let thread = thread::Builder::new().name(name).spawn(work);
+        let (shared, called) = (Arc::clone(&self.shared), name.clone());
+        let thread = thread::Builder::new().name(name).spawn(move || shared.guard(&called, work));
         self.threads.push(thread.map_err(KafkaSourceError::Thread)?);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What the source's threads have in common.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -64,6 +65,15 @@ impl Shared {
         self.feed.ring();
     }
 
+    /// Does a thread's work. Without the thread its partitions would stand still and nobody would hear of it, so a panic ends the
+    /// source.
+    pub(super) fn guard(&self, thread: &str, work: impl FnOnce()) {
+        // The panic itself was reported by the panic hook.
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.tell(News::Failed(KafkaSourceError::Panicked { thread: thread.to_owned() }));
+        }
+    }
+
     pub(super) fn hear(&self) -> Option<News> {
         self.news.lock().expect("nothing panics while it holds the news").pop_front()
     }
@@ -79,5 +89,22 @@ impl Shared {
     pub(super) fn known(&self, stream: u16) -> Option<Known> {
         let known = self.known.read().expect("nothing panics while it holds the streams");
         known.get(usize::from(stream)).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_ends_the_source() {
+        let shared = Shared::new(Vec::new());
+        shared.guard("kafka-read-0", || {});
+        assert!(shared.hear().is_none());
+        shared.guard("kafka-read-1", || panic!("offset 5 came when 7 was next"));
+        match shared.hear() {
+            Some(News::Failed(error)) => assert!(error.to_string().contains("\"kafka-read-1\""), "{error}"),
+            _ => panic!("nobody hears of it"),
+        }
     }
 }
