@@ -27,6 +27,7 @@ use super::format::TopicFormat;
 use super::partition::{BATCHES_MAX, Item, Partition, Suspect, Trouble};
 use super::raw::Records;
 use super::settings::{AcceptedGap, KafkaSourceSettings};
+use super::share::Share;
 use super::shared::{Known, News, Shared};
 use super::stats::StreamStats;
 use crate::kafka::{Client, KafkaError, Watch, creation};
@@ -40,10 +41,6 @@ const RETRY: Duration = Duration::from_millis(500);
 const WARN_EVERY: Duration = Duration::from_secs(30);
 /// Time between two commits of the group's offsets.
 const COMMIT_EVERY: Duration = Duration::from_secs(2);
-/// Fewest bytes that librdkafka may fetch ahead of a partition, in KiB.
-const QUEUE_KIB_MIN: usize = 256;
-/// Most, of a fetch and of a partition.
-const QUEUE_KIB_MAX: usize = 32 << 10;
 
 /// Where reading stands, by stream.
 struct Positions {
@@ -69,7 +66,10 @@ pub(super) struct ReaderHandle {
 /// The thread.
 pub(super) struct Control {
     settings: KafkaSourceSettings,
+    client: Client,
     broker: Broker,
+    /// What a partition may have read ahead.
+    share: Share,
     list: Streams,
     positions: Positions,
     shared: Arc<Shared>,
@@ -103,7 +103,8 @@ pub(super) fn check_formats(settings: &KafkaSourceSettings, list: &Streams) -> R
 /// Where the cluster does not answer.
 pub fn is_whole(settings: &KafkaSourceSettings, list: &Streams) -> Result<bool, KafkaSourceError> {
     let client = Client::new(&settings.client)?;
-    let broker = Broker::connect(&client, settings, Arc::default())?;
+    let share = Share::of(settings.prefetch_bytes, list.all().len());
+    let broker = Broker::connect(&client, settings, share, Arc::default())?;
     let names: Vec<&str> = list.all().iter().map(|stream| stream.topic.as_str()).collect();
     let topics = broker.topics(&names)?;
     for (number, stream) in list.all().iter().enumerate() {
@@ -128,11 +129,14 @@ impl Control {
         readers: Vec<ReaderHandle>,
         suspects: Receiver<Suspect>,
     ) -> Result<Control, KafkaSourceError> {
-        let broker = Broker::connect(client, &settings, Arc::clone(&shared.stats))?;
+        let share = Share::of(settings.prefetch_bytes, list.all().len());
+        let broker = Broker::connect(client, &settings, share, Arc::clone(&shared.stats))?;
         Ok(Control {
             accepted: settings.accepted_gaps.clone(),
             settings,
+            client: client.clone(),
             broker,
+            share,
             list,
             positions: Positions::of(resume),
             shared,
@@ -237,6 +241,9 @@ impl Control {
 
     /// Begins to read every stream that is not read yet.
     fn assign(&mut self, streams: &[u16]) -> Result<(), KafkaSourceError> {
+        if self.reading.is_empty() {
+            self.share_among(streams.len() + self.absent.len())?;
+        }
         let mut assignment = TopicPartitionList::new();
         for &number in streams {
             let stream = self.list.all()[usize::from(number)].clone();
@@ -254,6 +261,7 @@ impl Control {
             let partition = Partition {
                 stream: number,
                 format,
+                batch_bytes: self.share.batch_bytes,
                 queue,
                 items,
                 stats: Arc::clone(&stats),
@@ -274,6 +282,17 @@ impl Control {
             self.reading.insert(number, stats);
         }
         self.broker.assign(&assignment)
+    }
+
+    /// Shares what may be read ahead among so many partitions. A client can not be told later, so another one takes over before it
+    /// reads anything.
+    fn share_among(&mut self, partitions: usize) -> Result<(), KafkaSourceError> {
+        let share = Share::of(self.settings.prefetch_bytes, partitions);
+        if share != self.share {
+            self.broker = Broker::connect(&self.client, &self.settings, share, Arc::clone(&self.shared.stats))?;
+            self.share = share;
+        }
+        Ok(())
     }
 
     fn unknown_format(&self, topic: &str) -> KafkaSourceError {
@@ -309,16 +328,24 @@ impl Control {
 type Consumer = BaseConsumer<Context>;
 
 /// Makes a consumer that may fetch so much ahead.
-fn consumer(client: &Client, settings: &KafkaSourceSettings, context: Context) -> Result<Consumer, KafkaSourceError> {
+fn consumer(
+    client: &Client,
+    settings: &KafkaSourceSettings,
+    share: Share,
+    context: Context,
+) -> Result<Consumer, KafkaSourceError> {
     let mut config = client.consumer_config(&settings.group);
-    let partitions = settings.topics.len().max(1) * 4;
-    let queue_kib = (settings.prefetch_bytes / 2 / 1_024 / partitions).clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX);
+    let has_fetch_bytes = config.get("fetch.message.max.bytes").is_some();
     let mut unless_given = |name: &str, value: String| {
         if config.get(name).is_none() {
             config.set(name, value);
         }
     };
-    unless_given("queued.max.messages.kbytes", queue_kib.to_string());
+    // Every partition has a queue of its own, and then this is of each.
+    unless_given("queued.max.messages.kbytes", share.queue_kib.to_string());
+    if !has_fetch_bytes {
+        unless_given("max.partition.fetch.bytes", share.fetch_bytes.to_string());
+    }
     // A queue that was full is filled again as soon as there is room.
     unless_given("fetch.queue.backoff.ms", "10".to_owned());
     unless_given("fetch.wait.max.ms", "100".to_owned());

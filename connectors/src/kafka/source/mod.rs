@@ -25,6 +25,7 @@ mod partition;
 mod patience;
 mod raw;
 mod settings;
+mod share;
 mod shared;
 mod skew;
 mod stats;
@@ -63,10 +64,6 @@ pub(super) use lookup::is_gone;
 pub use settings::{AcceptedGap, KafkaSourceSettings, Start, Topic, place_of};
 pub use stats::{KafkaStats, PartitionProgress};
 
-/// Most bytes of a batch.
-const BATCH_BYTES_MAX: usize = 1 << 20;
-/// Fewest, however many partitions share the memory.
-const BATCH_BYTES_MIN: usize = 1 << 16;
 /// A batch's timestamps lie in a part of what partitions should be apart at most.
 const SPANS_IN_REACH: i64 = 4;
 /// Where there is no bound, batches end where they are full.
@@ -140,7 +137,7 @@ impl KafkaSource {
         let span_ms = reach.map_or(NO_SPAN_MS, |reach| reach.near_ms() / SPANS_IN_REACH);
         let (suspects, told) = unbounded();
         let mut readers = Vec::new();
-        let limits = Limits { bytes: batch_bytes(settings, list.all().len()), span_ms };
+        let limits = Limits { span_ms };
         for number in 0..settings.threads.max(1) {
             let (sender, inbox) = unbounded();
             let bell = Arc::new(Bell::default());
@@ -232,13 +229,6 @@ impl KafkaSource {
             Choice::Held { .. } | Choice::Nothing => None,
         }
     }
-}
-
-/// What one batch may hold: half of the memory is for batches, which wait in channels and are being made.
-fn batch_bytes(settings: &KafkaSourceSettings, streams: usize) -> usize {
-    let partitions = streams.max(settings.topics.len()).max(1);
-    let batches = partitions * (partition::BATCHES_MAX + 2);
-    (settings.prefetch_bytes / 2 / batches).clamp(BATCH_BYTES_MIN, BATCH_BYTES_MAX)
 }
 
 impl Source for KafkaSource {

@@ -59,7 +59,6 @@ pub(super) enum Trouble {
 /// What bounds a batch.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
-    pub(super) bytes: usize,
     /// How far its timestamps may go beyond the first one's.
     pub(super) span_ms: i64,
 }
@@ -68,6 +67,8 @@ pub(super) struct Limits {
 pub(super) struct Partition {
     pub(super) stream: u16,
     pub(super) format: TopicFormat,
+    /// Bytes at which a batch is full.
+    pub(super) batch_bytes: usize,
     pub(super) queue: PartitionQueue<Context>,
     pub(super) items: Sender<Item>,
     pub(super) stats: Arc<StreamStats>,
@@ -208,8 +209,8 @@ impl Partition {
         // A timestamp from the future would make everything else look late.
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
         loop {
-            if BATCH_RECORDS_MAX <= self.open.len() || limits.bytes <= self.open.bytes() {
-                let full = std::mem::replace(&mut self.open, Records::new(self.stream, limits.bytes));
+            if BATCH_RECORDS_MAX <= self.open.len() || self.batch_bytes <= self.open.bytes() {
+                let full = std::mem::replace(&mut self.open, Records::new(self.stream, self.batch_bytes));
                 return Read { full: Some(full), stop: Stop::Full };
             }
             let message = match self.queue.poll(Duration::ZERO) {
@@ -237,7 +238,7 @@ impl Partition {
             let (first_ms, _) = self.open.times_ms();
             let is_far = first_ms != i64::MIN
                 && arrival_ms.is_some_and(|ms| first_ms.saturating_add(limits.span_ms) < ms.min(now_ms));
-            let full = is_far.then(|| std::mem::replace(&mut self.open, Records::new(self.stream, limits.bytes)));
+            let full = is_far.then(|| std::mem::replace(&mut self.open, Records::new(self.stream, self.batch_bytes)));
             self.open.push(offset, payload, arrival_ms, now_ms, format);
             if full.is_some() {
                 return Read { full, stop: Stop::Full };

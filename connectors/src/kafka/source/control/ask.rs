@@ -11,6 +11,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use super::super::context::Context;
 use super::super::native::{TopicDescription, describe};
+use super::super::share::Share;
 use super::super::{KafkaSourceError, KafkaSourceSettings, KafkaStats};
 use super::{Consumer, consumer, context};
 use crate::kafka::{Client, KafkaError, Watch};
@@ -30,10 +31,11 @@ impl Broker {
     pub(super) fn connect(
         client: &Client,
         settings: &KafkaSourceSettings,
+        share: Share,
         stats: Arc<KafkaStats>,
     ) -> Result<Broker, KafkaSourceError> {
         let (context, watch) = context(Arc::clone(&stats));
-        let consumer = Arc::new(consumer(client, settings, context)?);
+        let consumer = Arc::new(consumer(client, settings, share, context)?);
         Ok(Broker { consumer, watch, servers: client.servers().to_owned(), stats })
     }
 

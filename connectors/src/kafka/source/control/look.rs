@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::super::share::Share;
 use super::super::shared::News;
 use super::super::stats::StreamStats;
 use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Resume};
@@ -22,7 +23,8 @@ pub fn look(settings: &KafkaSourceSettings, list: &Streams, resume: Resume<'_>) 
     list.check_holds(resume.positions.iter().chain(resume.bound))?;
     check_formats(settings, list)?;
     let client = Client::new(&settings.client)?;
-    let broker = Broker::connect(&client, settings, Arc::default())?;
+    let share = Share::of(settings.prefetch_bytes, list.all().len());
+    let broker = Broker::connect(&client, settings, share, Arc::default())?;
     let (positions, reading) = (Positions::of(resume), BTreeMap::new());
     let look = Look { settings, broker: &broker, list, begins: true, positions: &positions, reading: &reading };
     let unknown =
