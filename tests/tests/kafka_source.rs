@@ -264,9 +264,18 @@ fn a_new_pipeline_begins_where_it_is_told() {
         pipeline.close_epoch(NOON_MS).unwrap();
         assert_eq!(clicks(&pipeline), expected as i64, "{start_at:?}");
     }
-    let refused = KafkaSourceSettings { start: at(0, 11), ..kafka("starts", TopicFormat::Json) };
-    let said = start(&FaultDisk::default(), &refused).wait_for_error().0;
-    assert!(said.contains("reading goes on at offset 11, and the partition ends at 10"), "{said}");
+    // A start that is refused leaves nothing behind: with the offset put right the same store begins there.
+    topics().delete_records("starts", 0, 4);
+    let disk = FaultDisk::default();
+    for wrong in [11, 3] {
+        let refused = KafkaSourceSettings { start: at(0, wrong), ..kafka("starts", TopicFormat::Json) };
+        let said = start(&disk, &refused).wait_for_error().0;
+        assert!(said.contains(&format!("start says offset {wrong}, and it holds [4, 10)")), "{said}");
+    }
+    let right = KafkaSourceSettings { start: at(0, 7), ..kafka("starts", TopicFormat::Json) };
+    let mut pipeline = start(&disk, &right);
+    pipeline.read(3, NOON_MS).unwrap();
+    assert_eq!(clicks(&pipeline), 3);
 }
 
 #[test]

@@ -120,6 +120,23 @@ pub enum KafkaSourceError {
         /// Where the partition ends.
         end: u64,
     },
+    /// A partition that was never read is to begin at an offset that it does not have.
+    #[error(
+        "kafka topic {topic:?} partition {partition}: source.kafka.start says offset {start}, and it holds [{low}, {end}); write an \
+         offset of these, or {end} for what comes from now on"
+    )]
+    NoSuchStart {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset as given.
+        start: u64,
+        /// The first offset that is there.
+        low: u64,
+        /// Where the partition ends.
+        end: u64,
+    },
     /// A gap was accepted that there is not.
     #[error("--accept-gap {gap}: {why}; take it out, or write it as the refusal shows it")]
     NoSuchGap {

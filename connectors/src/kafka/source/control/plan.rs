@@ -224,7 +224,13 @@ impl Look<'_> {
             Start::Earliest => Some(low),
             Start::Latest => Some(end),
             Start::Time(ms) => leaders.offset_of_time(found, (topic, partition), *ms, end)?,
-            Start::Offsets(offsets) => Some(offsets.get(&(topic.to_owned(), partition)).copied().unwrap_or(low)),
+            // Looked at before it is written down: a stream that has begun can not be moved.
+            Start::Offsets(offsets) => match offsets.get(&(topic.to_owned(), partition)) {
+                Some(&start) if start < low || end < start => {
+                    return Err(KafkaSourceError::NoSuchStart { topic: topic.to_owned(), partition, start, low, end });
+                }
+                start => Some(start.copied().unwrap_or(low)),
+            },
         })
     }
 }
