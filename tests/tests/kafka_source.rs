@@ -409,6 +409,41 @@ fn a_topic_made_anew_is_not_taken_for_the_old_one() {
     assert_eq!(go_on(&disk, &kafka, &[], 0), 25);
 }
 
+/// Nothing of it is read that was not bound before, and nothing is lost or read twice when it is there again.
+#[test]
+fn a_topic_that_is_taken_out_is_left_where_it_stands_and_goes_on_there() {
+    let produce = |topic: &str, ids| topics().produce(topic, &clicks_of(0, ids));
+    let stays = kafka("stays", TopicFormat::Json);
+    let leaves = Topic { name: "leaves".to_owned(), format: TopicFormat::Json };
+    let both = KafkaSourceSettings { topics: vec![stays.topics[0].clone(), leaves], ..stays.clone() };
+    for topic in &both.topics {
+        create(&topic.name, 1);
+    }
+    produce("stays", 0..2);
+    produce("leaves", 100..103);
+    let disk = read_some(&both, 5);
+    // An epoch that no checkpoint holds has records of both.
+    produce("stays", 2..3);
+    produce("leaves", 103..105);
+    let mut pipeline = start(&disk, &both);
+    pipeline.read(3, NOON_MS).unwrap();
+    drop(pipeline);
+    produce("leaves", 105..109);
+    produce("stays", 3..5);
+    let disk = disk.restart(Loss::Unsynced);
+    let mut pipeline = start(&disk, &stays);
+    pipeline.read(2, NOON_MS).unwrap();
+    for _ in 0..8 {
+        assert_eq!(pipeline.take(NOON_MS).unwrap(), None);
+    }
+    assert_eq!(clicks(&pipeline), 10);
+    let progress = pipeline.source.stats().partitions(NOON_MS);
+    assert!(progress.iter().all(|one| one.topic == "stays"), "{progress:?}");
+    pipeline.checkpoint().unwrap();
+    drop(pipeline);
+    assert_eq!(go_on(&disk.restart(Loss::Unsynced), &both, &[], 4), 14);
+}
+
 #[test]
 fn what_becomes_of_a_topic_while_it_is_read_is_refused_too() {
     create("fades", 1);

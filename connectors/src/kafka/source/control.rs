@@ -17,7 +17,7 @@ use recount_dataflow::domain::fact::Position;
 use self::absent::Absent;
 use self::ask::Broker;
 pub use self::look::look;
-use self::plan::Look;
+use self::plan::{Look, Wants};
 use super::Resume;
 use super::bell::Bell;
 use super::check::{Standing, gap_of_offsets, gap_of_topic};
@@ -81,6 +81,7 @@ pub(super) struct Control {
     accepted: Vec<AcceptedGap>,
     /// Partitions that nobody answered for in the last look.
     absent: Vec<Absent>,
+    has_said_left_out: bool,
     warned: Option<Instant>,
 }
 
@@ -144,6 +145,7 @@ impl Control {
             suspects,
             reading: BTreeMap::new(),
             absent: Vec::new(),
+            has_said_left_out: false,
             warned: None,
         })
     }
@@ -205,6 +207,9 @@ impl Control {
     /// Says why a partition can not be read on.
     fn judge(&mut self, suspect: &Suspect) -> Result<(), KafkaSourceError> {
         let number = suspect.stream;
+        if self.what_to_look_at().wants(number) == Wants::Nothing {
+            return Ok(());
+        }
         let stream = self.list.all()[usize::from(number)].clone();
         let (topic, partition) = (stream.topic.clone(), stream.partition);
         match &suspect.trouble {
@@ -248,7 +253,8 @@ impl Control {
         for &number in streams {
             let stream = self.list.all()[usize::from(number)].clone();
             let format: TopicFormat = stream.format.parse().map_err(|_| self.unknown_format(&stream.topic))?;
-            let next = self.what_to_look_at().standing(number).next;
+            let look = self.what_to_look_at();
+            let (next, wants) = (look.standing(number).next, look.wants(number));
             let (items, received) = bounded::<Item>(BATCHES_MAX);
             let stats = Arc::new(StreamStats::new(&stream, next));
             let reader = &self.readers[usize::from(number) % self.readers.len()];
@@ -272,9 +278,13 @@ impl Control {
             };
             // Readers run until the source is dropped.
             let _ = reader.partitions.send(partition);
-            self.shared.stats.add(Arc::clone(&stats));
+            let is_live = wants == Wants::All;
+            if is_live {
+                self.shared.stats.add(Arc::clone(&stats));
+            }
             self.shared.tell(News::Reading {
                 stream: number,
+                is_live,
                 items: received,
                 reader: Arc::clone(&reader.bell),
                 stats: Arc::clone(&stats),

@@ -61,8 +61,8 @@ pub enum KafkaSourceError {
     },
     /// The topic is not there.
     #[error(
-        "kafka topic {topic:?}: was deleted, or this user may not see it any more. What was not read of it is lost; make it again \
-         and take it as a new one, or take it out of the settings, and: recount serve{}",
+        "kafka topic {topic:?}: was deleted, or this user may not see it any more. What was not read of it is lost; take it out of \
+         the settings, or make it again and take it as a new one: recount serve{}",
         flags(.gaps)
     )]
     Deleted {

@@ -193,10 +193,10 @@ impl KafkaSource {
                     let passed_ms = live.map(|stream| stream.front().passed_ms).min().unwrap_or(i64::MIN);
                     self.absent.push(AbsentFeed { stats, passed_ms });
                 }
-                News::Reading { stream, items, reader, stats } => {
+                News::Reading { stream, is_live, items, reader, stats } => {
                     self.take_in_streams(Resume::default());
                     self.absent.retain(|absent| absent.stats.place() != stats.place());
-                    self.streams[usize::from(stream)].attach(items, reader, stats);
+                    self.streams[usize::from(stream)].attach(is_live, items, reader, stats);
                 }
             }
         }

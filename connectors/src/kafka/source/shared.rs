@@ -22,8 +22,8 @@ pub(super) struct Known {
 
 /// What the feed is told.
 pub(super) enum News {
-    /// A partition is being read.
-    Reading { stream: u16, items: Receiver<Item>, reader: Arc<Bell>, stats: Arc<StreamStats> },
+    /// A partition is being read: live, or only so far as it was bound before.
+    Reading { stream: u16, is_live: bool, items: Receiver<Item>, reader: Arc<Bell>, stats: Arc<StreamStats> },
     /// A partition should be read, and nobody answers for it.
     Absent(Arc<StreamStats>),
     /// The source can not go on.

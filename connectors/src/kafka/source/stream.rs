@@ -29,6 +29,8 @@ pub(super) struct StreamFeed {
 
 /// What a stream that is read has.
 struct Reading {
+    /// Whether it is read on behind what was bound before.
+    is_live: bool,
     items: Receiver<Item>,
     reader: Arc<Bell>,
     stats: Arc<StreamStats>,
@@ -47,13 +49,13 @@ impl StreamFeed {
     }
 
     /// It is being read from now on.
-    pub(super) fn attach(&mut self, items: Receiver<Item>, reader: Arc<Bell>, stats: Arc<StreamStats>) {
-        self.reading = Some(Reading { items, reader, stats });
+    pub(super) fn attach(&mut self, is_live: bool, items: Receiver<Item>, reader: Arc<Bell>, stats: Arc<StreamStats>) {
+        self.reading = Some(Reading { is_live, items, reader, stats });
     }
 
     /// Whether it is among those that live reading chooses from.
     pub(super) fn is_live(&self) -> bool {
-        self.reading.is_some()
+        self.reading.as_ref().is_some_and(|reading| reading.is_live)
     }
 
     /// What is told of it, where it is read.
@@ -139,6 +141,9 @@ impl StreamFeed {
 
     fn reach(&mut self, end: u64) -> Next {
         self.position = self.position.max(end);
+        if let Some(reading) = &self.reading {
+            reading.stats.next.store(self.position, Ordering::Relaxed);
+        }
         Next::End
     }
 }

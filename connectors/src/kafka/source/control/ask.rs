@@ -109,6 +109,14 @@ impl Broker {
         Ok(assigned.map_err(|cause| KafkaError::call("partitions can not be assigned", cause))?)
     }
 
+    /// Reads a partition no further.
+    pub(super) fn unassign(&self, topic: &str, partition: i32) -> Result<(), KafkaSourceError> {
+        let failed = |cause| KafkaError::call(format!("{topic}/{partition} can not be left"), cause);
+        let mut left = TopicPartitionList::new();
+        left.add_partition_offset(topic, partition, Offset::Invalid).map_err(failed)?;
+        Ok(self.consumer.incremental_unassign(&left).map_err(failed)?)
+    }
+
     pub(super) fn commit(&self, offsets: &TopicPartitionList) {
         if let Err(error) = self.consumer.commit(offsets, CommitMode::Async)
             && self.stats.count_commit_failure()

@@ -1,6 +1,6 @@
 //! Looking at the topics: before a start, where nothing may change yet; and again and again while they are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::super::share::Share;
@@ -8,10 +8,10 @@ use super::super::shared::News;
 use super::super::stats::StreamStats;
 use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Resume};
 use super::ask::Broker;
-use super::plan::{Look, Plan};
+use super::plan::{Look, Plan, Wants};
 use super::{Control, Positions, check_formats};
 use crate::kafka::Client;
-use crate::streams::Streams;
+use crate::streams::{Stream, Streams};
 
 /// Looks whether a writer of the list could go on from where reading stands, and changes nothing. Where the cluster is not reached
 /// nothing is known, and that is no reason to refuse: reads go on without it.
@@ -65,14 +65,47 @@ impl Control {
             self.list.add(change)?;
             self.publish();
         }
-        let is_new = |number: &u16| self.list.end(*number).is_none() && !self.reading.contains_key(number);
+        self.let_go()?;
+        self.say_what_is_left_out();
+        let is_new = |number: &u16| !self.reading.contains_key(number);
         let is_there = |number: &u16| {
             let stream = &self.list.all()[usize::from(*number)];
             topics.contains_key(&stream.topic) && !absent.iter().any(|one| one.is(&stream.topic, stream.partition))
         };
-        let new: Vec<u16> =
-            (0..self.list.all().len()).map(|number| number as u16).filter(is_new).filter(is_there).collect();
+        let new: Vec<u16> = self.what_to_look_at().going_on().filter(is_new).filter(is_there).collect();
         self.assign(&new)
+    }
+
+    /// Reads no further what was only to be made again.
+    fn let_go(&mut self) -> Result<(), KafkaSourceError> {
+        let is_done = |number: &u16| self.what_to_look_at().wants(*number) == Wants::Nothing;
+        let done: Vec<u16> = self.reading.keys().copied().filter(is_done).collect();
+        for number in done {
+            let next = self.what_to_look_at().standing(number).next;
+            self.positions.checkpoint.insert(number, next);
+            self.reading.remove(&number);
+            let stream = &self.list.all()[usize::from(number)];
+            self.broker.unassign(&stream.topic, stream.partition)?;
+        }
+        Ok(())
+    }
+
+    /// Says once which topics were read before, and are not any more.
+    fn say_what_is_left_out(&mut self) {
+        if std::mem::replace(&mut self.has_said_left_out, true) || !self.list.is_written() {
+            return;
+        }
+        let goes_on = |(number, _): &(usize, &Stream)| self.list.end(*number as u16).is_none();
+        let topics = self.list.all().iter().enumerate().filter(goes_on).map(|(_, stream)| stream.topic.as_str());
+        let left_out: BTreeSet<&str> =
+            topics.filter(|topic| !self.settings.topics.iter().any(|one| one.name == *topic)).collect();
+        for topic in left_out {
+            tracing::warn!(
+                topic,
+                "this topic is not among source.kafka.topics any more, and is not read; what was counted of it stays, and it goes on \
+                 from there when it is among them again"
+            );
+        }
     }
 
     /// Lets everybody know who is not there: before others are read, which wait for it.

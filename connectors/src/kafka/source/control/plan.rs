@@ -28,6 +28,17 @@ pub(super) struct Look<'a> {
     pub(super) reading: &'a BTreeMap<u16, Arc<StreamStats>>,
 }
 
+/// How far a stream is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    /// As far as there are records.
+    All,
+    /// Its topic is not among the settings any more: up to here, where the newest epoch stands.
+    Bound(u64),
+    /// The same, and no epoch needs it.
+    Nothing,
+}
+
 /// What a look came to: reading can go on.
 pub(super) struct Plan {
     /// What is to be added to the list of streams.
@@ -88,9 +99,21 @@ impl Look<'_> {
         Ok(())
     }
 
-    fn going_on(&self) -> impl Iterator<Item = u16> {
+    /// The streams that are to be read, as far as nothing has ended them.
+    pub(super) fn going_on(&self) -> impl Iterator<Item = u16> {
         let numbers = (0..self.list.all().len()).map(|number| number as u16);
-        numbers.filter(|number| self.list.end(*number).is_none())
+        numbers.filter(|number| self.list.end(*number).is_none() && self.wants(*number) != Wants::Nothing)
+    }
+
+    /// How far a stream is to be read. Whoever only reads the list makes again what was bound by others, whatever the settings say.
+    pub(super) fn wants(&self, number: u16) -> Wants {
+        let Standing { next, bound, .. } = self.standing(number);
+        match self.is_configured(&self.list.all()[usize::from(number)].topic) {
+            true => Wants::All,
+            false if !self.begins => Wants::All,
+            false if next < bound => Wants::Bound(bound),
+            false => Wants::Nothing,
+        }
     }
 
     fn ask_for_topics(&self) -> Result<Topics, KafkaSourceError> {
@@ -107,10 +130,6 @@ impl Look<'_> {
     fn gap(&self, number: u16, topics: &Topics, leaders: &mut Leaders<'_>) -> Result<Option<Gap>, KafkaSourceError> {
         let (stream, standing) = (&self.list.all()[usize::from(number)], self.standing(number));
         let found = topics.get(&stream.topic);
-        if found.is_none() && !self.is_configured(&stream.topic) && standing.bound <= standing.next {
-            // Nobody wants it any more, and nothing of it is needed.
-            return Ok(None);
-        }
         let mut gap = gap_of_topic(stream, standing, found);
         if let Some(found) = found.filter(|_| gap.is_none() && !self.reading.contains_key(&number)) {
             let offsets = leaders.offsets(found, &stream.topic, stream.partition)?;
