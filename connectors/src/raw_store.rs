@@ -32,7 +32,9 @@ pub enum RawError {
         offset: u64,
     },
     /// The topic does not hold the record any more.
-    #[error("{place}: no record is at offset {offset} any more; retention or compaction removed it")]
+    #[error(
+        "{place}: no record is at offset {offset} any more; retention or compaction removed it, or the topic was made anew or cut"
+    )]
     NotInTopic {
         /// The topic and the partition.
         place: String,

@@ -407,6 +407,11 @@ fn a_topic_made_anew_is_not_taken_for_the_old_one() {
     assert!(said.ends_with("--accept-gap anew/0@3 --accept-gap anew/1@2"), "{said}");
     assert_eq!(go_on(&disk, &kafka, &["anew/0@3", "anew/1@2"], 20), 25);
     assert_eq!(go_on(&disk, &kafka, &[], 0), 25);
+    // What was counted of the old one is not explained by what is at its offsets now.
+    let store = start(&disk, &kafka).source.raw_store();
+    let said = store.record(0, 2).unwrap_err().to_string();
+    assert!(said.contains("anew/0: no record is at offset 2 any more"), "{said}");
+    assert_eq!(store.record(2, 2).unwrap().bytes, click("c12", "ad", NOON_MS).as_bytes());
 }
 
 /// Nothing of it is read that was not bound before, and nothing is lost or read twice when it is there again.

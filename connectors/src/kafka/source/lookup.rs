@@ -35,6 +35,10 @@ struct Lookup {
 impl FindRecord for Lookup {
     fn find(&self, stream: u16, offset: u64) -> Result<RawRecord, RawError> {
         let known = self.shared.known(stream).ok_or(RawError::UnknownStream { stream })?;
+        if known.end.is_some() {
+            // What is at its offsets now, if anything, are other records.
+            return Err(RawError::NotInTopic { place: place(&known), offset });
+        }
         let failed = |what: String| RawError::Kafka { place: place(&known), offset, what };
         let mut consumer = self.consumer.lock().expect("nothing panics while it holds the consumer of look-ups");
         if consumer.is_none() {
