@@ -200,6 +200,43 @@ async fn bodies_that_are_none_are_refused_whole() {
     daemon.stop().await;
 }
 
+/// Commits wait for their time, so that what waits for the disk fills its room.
+#[tokio::test]
+async fn too_much_at_once_is_refused_with_when_to_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("STORE__COMMIT_WINDOW", "2s"), ("STORE__QUEUE_BYTES", "16MiB")];
+    let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+    let many = |name: &str| -> String {
+        let pad = "x".repeat(900);
+        let click = |n| {
+            format!(
+                r#"{{"click":{{"click_id":"{name}-{n}","ad_id":"ad","timestamp":{NOON_MS},"user_agent":"{pad}"}}}}"#
+            )
+        };
+        (0..11_000).map(|n| click(n) + "\n").collect()
+    };
+    daemon.append(vec![click("first", "ad", NOON_MS)]).await;
+    let (http, bodies) = (&daemon.http, [many("a"), many("b")]);
+    let send = |body: &String| http.post("/v1/events", &[LINES], body.clone());
+    let (a, b) = tokio::join!(send(&bodies[0]), send(&bodies[1]));
+    let refused = if a.status == 429 { &a } else { &b };
+    assert_eq!(refused.refusal(), (429, "INGEST_BUSY".to_owned()), "{} and {}", a.status, b.status);
+    assert!(refused.headers["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    let mut tokens = Vec::new();
+    for body in &bodies {
+        let answer = send(body).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        tokens.push(token(&answer.json()));
+    }
+    let [busy] = daemon.metrics(["log_refused_appends_total"]).await;
+    assert!(busy >= 1.0, "{busy} appends were refused");
+    for token in tokens {
+        daemon.received("ad", token).await;
+    }
+    let day = &daemon.rows("ad", Vec::new()).await[0].metrics.unwrap();
+    assert_eq!(day.received - day.duplicates, 22_001, "copies count once");
+}
+
 #[tokio::test]
 async fn a_stream_answers_every_request_in_order() {
     let dir = tempfile::tempdir().unwrap();

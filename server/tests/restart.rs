@@ -5,6 +5,7 @@
 mod support;
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use support::daemon::{Daemon, click, manifests, recount, refused};
@@ -225,4 +226,25 @@ async fn rules_that_decide_what_counts_can_not_just_be_changed() {
     assert_eq!(code, Some(1));
     assert!(said.contains("recount rebuild"), "{said}");
     Daemon::start(dir.path()).await.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_weaker_or_has_no_effect_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), &[("STORE__PARTITIONS", "2")]).await;
+    let token = daemon.append(vec![click("c", "ad0", NOON_MS)]).await.token;
+    assert_eq!(daemon.received("ad0", token).await, 1);
+    let grpc = daemon.grpc.to_string();
+    let now =
+        Command::new(env!("CARGO_BIN_EXE_recount")).args(["checkpoint", "now", "--addr", &grpc]).output().unwrap();
+    assert!(now.status.success() && String::from_utf8_lossy(&now.stdout).contains("checkpoint 1"), "{now:?}");
+    daemon.stop().await;
+    let settings = [("STORE__PARTITIONS", "3"), ("STORE__SYNC", "interval"), ("STORE__SYNC_INTERVAL", "20ms")];
+    let mut daemon = Daemon::start_with(dir.path(), &settings).await;
+    let token = daemon.append(vec![click("d", "ad0", NOON_MS)]).await.token;
+    assert_eq!(daemon.received("ad0", token).await, 2);
+    let (code, stderr) = daemon.stop().await;
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("acknowledged BEFORE they are durable"), "{stderr}");
+    assert!(stderr.contains("store.partitions is for a new store"), "{stderr}");
 }

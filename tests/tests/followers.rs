@@ -81,7 +81,10 @@ fn a_checkpoint_that_somebody_may_go_on_from_is_kept() {
     let needed = published.clone();
     checkpointer.keep_up_to(move || needed.load(Ordering::Relaxed));
     let mut feeder = Feeder::new(&history, &epochs);
-    let kept = || Checkpoints::new(store.clone()).list().unwrap().iter().map(|info| info.epoch).collect::<Vec<_>>();
+    let kept = || -> Vec<u64> {
+        let listed = Checkpoints::new(store.clone()).list().unwrap();
+        listed.into_iter().map(|listed| listed.info.unwrap().epoch).collect()
+    };
     for (epoch, records) in (1..=8).zip(&epochs) {
         feeder.push_epoch(&mut fed.engine, epoch, records).unwrap();
         fed.engine.drain().unwrap();

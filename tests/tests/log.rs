@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
+use recount_connectors::Format;
+use recount_connectors::log::{APPEND_BYTES_MAX, AppendError, LogSettings, Retention, SyncPolicy};
 use recount_tests::disk::{Call, Fault, FaultDisk, FileKind, Loss};
-use recount_tests::durable::{LogWorld, history, open_dir};
+use recount_tests::durable::{ARRIVAL_MS, LogWorld, history, open_dir, settings};
 
 const GROUPS: usize = 12;
 
@@ -145,6 +149,97 @@ fn a_failed_sync_refuses_everything_after_it() {
     }
     world.check(&disk.restart(Loss::Unsynced));
     drop((log, dir));
+}
+
+/// The weaker promise: acknowledged when written, durable and readable at the next sync.
+#[test]
+fn synced_now_and_then_only_what_was_not_synced_may_be_lost() {
+    let interval = || LogSettings { sync: SyncPolicy::Interval(Duration::from_secs(3_600)), ..settings() };
+    let disk = FaultDisk::default();
+    let dir = open_dir(&disk).unwrap();
+    let mut world = LogWorld::default();
+    let log = world.open_with(&dir, interval());
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    assert!(world.append_group(&log, &mut rng, 2).iter().all(Result::is_ok));
+    assert_eq!((log.view().end(0), log.view().end(1)), (0, 0), "nothing is read that is not durable");
+    log.close();
+    drop(dir);
+    // The end of a log is a sync.
+    let disk = disk.restart(Loss::Unsynced);
+    world.check(&disk);
+    let dir = open_dir(&disk).unwrap();
+    let mut lost = LogWorld::default();
+    let log = world.open_with(&dir, interval());
+    let ends = [log.view().end(0), log.view().end(1)];
+    assert!(lost.append_group(&log, &mut rng, 2).iter().all(Result::is_ok));
+    let disk = disk.restart(Loss::Unsynced);
+    drop((log, dir));
+    world.check(&disk);
+    let log = world.open(&open_dir(&disk).unwrap());
+    assert_eq!([log.view().end(0), log.view().end(1)], ends, "what was only written is gone");
+}
+
+#[test]
+fn retention_takes_what_is_old_and_no_longer_needed() {
+    let disk = FaultDisk::default();
+    let dir = open_dir(&disk).unwrap();
+    let age = Duration::from_secs(60);
+    let retention = Retention { age: Some(age), bytes: None };
+    let mut world = LogWorld::default();
+    let log = world.open_with(&dir, LogSettings { retention, ..settings() });
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for _ in 0..12 {
+        assert!(world.append_group(&log, &mut rng, 3).iter().all(Result::is_ok));
+    }
+    let ends: Vec<u64> = (0..2).map(|partition| log.view().end(partition)).collect();
+    let starts = || [log.view().start(0), log.view().start(1)];
+    let last_ms = ARRIVAL_MS + i64::from(world.sent());
+    let old_ms = last_ms + age.as_millis() as i64;
+    assert_eq!(log.retain(&ends, ARRIVAL_MS + age.as_millis() as i64).unwrap(), 0, "nothing is older than that");
+    assert_eq!(log.retain(&[0, 0], old_ms + 1).unwrap(), 0, "all of it is needed");
+    world.allow(ends.clone());
+    assert!(log.retain(&ends, (ARRIVAL_MS + last_ms) / 2 + age.as_millis() as i64).unwrap() > 0);
+    let halfway = starts();
+    assert!(halfway[0] > 0 && halfway[1] > 0 && halfway[0] < ends[0] && halfway[1] < ends[1], "{halfway:?}");
+    assert!(log.retain(&ends, old_ms + 1).unwrap() > 0);
+    assert!(starts()[0] > halfway[0] && starts()[1] > halfway[1], "{:?}", starts());
+    // However long an age is, it takes nothing before its time.
+    let log = {
+        drop(log);
+        world.open_with(
+            &dir,
+            LogSettings { retention: Retention { age: Some(Duration::MAX), bytes: None }, ..settings() },
+        )
+    };
+    assert_eq!(log.retain(&ends, old_ms).unwrap(), 0);
+    drop((log, dir));
+    world.check(&disk.restart(Loss::Unsynced));
+}
+
+#[test]
+fn too_much_at_once_is_refused_with_when_to_come_again() {
+    let disk = FaultDisk::default();
+    let dir = open_dir(&disk).unwrap();
+    // The first commit is done at once, and the next one waits for its time.
+    let commit_window = Duration::from_secs(2);
+    let settings = LogSettings { commit_window, queue_bytes: APPEND_BYTES_MAX, ..LogSettings::default() };
+    let log = LogWorld::default().open_with(&dir, settings);
+    let append = |bytes: usize| {
+        let mut append = log.begin(ARRIVAL_MS);
+        append.push(Format::JsonLines, &vec![b'x'; bytes]).unwrap();
+        let (done, outcome) = mpsc::channel();
+        log.append(append, move |appended| done.send(appended).unwrap());
+        outcome
+    };
+    assert!(append(1).recv().unwrap().is_ok());
+    let waiting: Vec<_> = (0..15).map(|_| append(1 << 20)).collect();
+    let refused = append(1 << 20).recv().unwrap();
+    assert!(
+        matches!(&refused, Err(AppendError::Busy { bytes, retry_after }) if *bytes > 15 << 20 && !retry_after.is_zero())
+    );
+    assert_eq!(log.stats().refused_busy, 1);
+    assert!(waiting.iter().all(|outcome| outcome.recv().unwrap().is_ok()), "what was taken in is acknowledged");
+    assert!(append(1 << 20).recv().unwrap().is_ok());
 }
 
 #[test]

@@ -117,6 +117,7 @@ impl DataDir {
             (Some(store), Some((new, rules))) => {
                 store.check_source(&*disk, new.source)?;
                 store.check_rules(&*disk, &rules)?;
+                store.warn_of_partitions(new);
             }
             (Some(_), None) => {}
             (None, Some((new, _))) => {

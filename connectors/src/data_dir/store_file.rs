@@ -116,6 +116,18 @@ impl StoreFile {
         }
     }
 
+    /// Says where another number of partitions is asked for than the store was made with: that is fixed, and nothing depends on it
+    /// that would be worth a refusal.
+    pub(super) fn warn_of_partitions(&self, asked: &NewStore) {
+        if self.source == StoreSource::Log && self.partitions != asked.partitions {
+            tracing::warn!(
+                partitions = self.partitions,
+                asked = asked.partitions,
+                "the log keeps the number of partitions that the store was made with; store.partitions is for a new store"
+            );
+        }
+    }
+
     /// Refuses rules that are not the store's.
     pub(super) fn check_rules(&self, disk: &dyn Disk, rules: &Rules) -> Result<(), DataDirError> {
         let differences = differences(&self.rules, rules);

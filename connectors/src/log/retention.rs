@@ -19,7 +19,7 @@ pub(super) fn retain(view: &LogView, retention: Retention, floor: &[u64], now_ms
     assert_eq!(floor.len(), usize::from(view.partitions()), "the floor names every partition");
     let mut deleted = 0;
     if let Some(age) = retention.age {
-        let before_ms = now_ms - age.as_millis() as i64;
+        let before_ms = now_ms.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
         for partition in 0..view.partitions() {
             while let Some(oldest) = oldest(view, partition, floor)
                 && first_arrival_ms(view, partition, oldest.next)?.is_some_and(|arrival_ms| arrival_ms < before_ms)

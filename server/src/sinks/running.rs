@@ -10,6 +10,7 @@ use recount_connectors::kafka::sink::SinkError;
 use recount_dataflow::read::Reader;
 use tokio::sync::mpsc;
 
+use super::SinksError;
 use super::corrections::Corrections;
 use super::counts::Counts;
 use super::dead_letters::DeadLetters;
@@ -18,7 +19,6 @@ use super::follow::{Content, Follow, FollowError, Link, Stop};
 use super::opening::{OpenSink, Opened};
 use super::settings::Kind;
 use super::stats::{SinkStats, SinksCollector};
-use super::SinksError;
 use crate::lineage::Lineage;
 
 impl Opened {

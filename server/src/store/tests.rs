@@ -69,7 +69,7 @@ impl Writer {
             new: NewStore { id: 1, hash_secret: [7; 16], partitions: 2, source: StoreSource::Log },
             log: LogSettings::default(),
             checkpoints: Place::Directory,
-            pace: Pace { interval: Duration::from_secs(3_600), memory_budget: None },
+            pace: Pace { interval: Duration::from_secs(3_600), records: u64::MAX, memory_budget: None },
             checkpoints_kept: 2,
             kafka: None,
         };

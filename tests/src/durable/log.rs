@@ -18,6 +18,8 @@ use crate::disk::FaultDisk;
 /// The store of these tests.
 pub const NEW_STORE: NewStore =
     NewStore { id: 0xfeed_5eed_0bad_cafe, hash_secret: [9; 16], source: StoreSource::Log, partitions: 2 };
+/// When the first record arrives; each comes a millisecond after the one before.
+pub const ARRIVAL_MS: i64 = 1_700_000_000_000;
 /// What retention leaves, in bytes.
 const RETAINED: u64 = 6_000;
 
@@ -43,7 +45,8 @@ pub fn open_dir(disk: &FaultDisk) -> Result<DataDir, DataDirError> {
     DataDir::open(Arc::new(disk.clone()), &NEW_STORE, Rules::default())
 }
 
-fn settings() -> LogSettings {
+/// The settings of these tests.
+pub fn settings() -> LogSettings {
     LogSettings {
         segment_bytes: 2_500,
         commit_window: Duration::ZERO,
@@ -75,7 +78,25 @@ impl LogWorld {
     /// # Panics
     /// Where it does not open.
     pub fn open(&self, dir: &DataDir) -> Log {
-        Log::open(dir, settings(), |_| {}).unwrap()
+        self.open_with(dir, settings())
+    }
+
+    /// Opens the log with other settings.
+    ///
+    /// # Panics
+    /// Where it does not open.
+    pub fn open_with(&self, dir: &DataDir, settings: LogSettings) -> Log {
+        Log::open(dir, settings, |_| {}).unwrap()
+    }
+
+    /// How many records were sent.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Says below which offsets retention may take what it takes.
+    pub fn allow(&mut self, floor: Vec<u64>) {
+        self.floor = floor;
     }
 
     /// Sends some appends at once and waits for all; returns what became of each.
@@ -87,7 +108,7 @@ impl LogWorld {
     ) -> Vec<Result<Appended, AppendError>> {
         let waiting: Vec<_> = (0..appends)
             .map(|_| {
-                let mut append = log.begin(1_700_000_000_000 + i64::from(self.sent));
+                let mut append = log.begin(ARRIVAL_MS + i64::from(self.sent));
                 let first = self.sent;
                 self.sent += rng.random_range(1..5);
                 for number in first..self.sent {

@@ -2,4 +2,4 @@
 
 mod log;
 
-pub use log::{LogWorld, NEW_STORE, history, open_dir};
+pub use log::{ARRIVAL_MS, LogWorld, NEW_STORE, history, open_dir, settings};

@@ -282,4 +282,3 @@ fn set_sizes(config: &mut ClientConfig, message_bytes_max: &[usize]) {
     config.set("message.max.bytes", largest.clamp(1_000, MESSAGE_MAX_BYTES).to_string());
     config.set("batch.size", smallest.clamp(1, BATCH_SIZE).to_string());
 }
-
