@@ -307,9 +307,20 @@ fn wrong_usage_says_what_to_do() {
         assert!(ran.stderr.contains(expected), "{args:?}: {}", ran.stderr);
         assert_eq!(ran.stdout, "");
     }
-    let ran = ran(desk.command(&["config", "check"]).env("RECOUNT__ENGINE__WORKER", "1").output().unwrap());
-    assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("RECOUNT__ENGINE__WORKERS"), "{}", ran.stderr);
+    // What a service would refuse is refused by a look at its settings as well.
+    let settings = [
+        ("ENGINE__WORKER", "1", "RECOUNT__ENGINE__WORKERS"),
+        ("LOG__LEVEL", "recount=loud", "is no filter"),
+        ("RULES__COUNTS_RETENTION", "1h", "shorter than rules.correction_horizon"),
+        ("STORE__SEGMENT_BYTES", "0", "0 holds nothing"),
+    ];
+    for (name, value, expected) in settings {
+        let name = format!("RECOUNT__{name}");
+        let ran = ran(desk.command(&["config", "check"]).env(name, value).output().unwrap());
+        assert_eq!(ran.code, 2, "{value}: {}", ran.stderr);
+        assert!(ran.stderr.contains(expected), "{value}: {}", ran.stderr);
+    }
+    assert_eq!(desk.run(&["config", "check"]).code, 0);
 }
 
 #[test]

@@ -7,13 +7,13 @@ use std::io::{self, Write as _};
 use clap::Subcommand;
 
 use super::error::stdout_error;
-use super::{CliError, Global};
+use super::{CliError, Global, serve};
 use crate::config::{Config, KEYS, Key, Layers, shown};
 
 /// What to do with the settings.
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say whether the settings can be used: exit 0, or 2 and what is wrong
+    /// Say whether a service can run with the settings: exit 0, or 2 and what is wrong
     Check,
     /// Write all settings as TOML, ready for a file
     Show {
@@ -26,9 +26,10 @@ pub(super) enum ConfigCommand {
 /// Runs the command.
 pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), CliError> {
     let layers = Layers::collect(global.config.as_deref(), env::vars_os(), global.flags())?;
-    Config::try_from(&layers)?;
+    let config = Config::try_from(&layers)?;
     match command {
         ConfigCommand::Check => {
+            serve::check(&config)?;
             eprintln!("recount: the settings can be used");
             Ok(())
         }

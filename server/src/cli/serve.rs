@@ -89,7 +89,7 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
     let settings = server_settings(&config)?;
     if settings.sinks.is_some() && args.data_dir.is_none() {
         let message = "[sink.kafka] and the dlq of a topic need --data-dir: what is published must be bound for good, and files are not";
-        return Err(CliError::failed(message));
+        return Err(CliError::usage(message));
     }
     let input = match &args.data_dir {
         Some(dir) => Input::Store(Box::new(store_settings(&config, dir, &args.accept_gap)?)),
@@ -107,6 +107,17 @@ pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), CliError> {
         let served = server::run(settings, input, |ready| announce(ready, args.data_dir.as_deref()), shutdown).await;
         served.map_err(|error| CliError::failed(error.to_string()))
     })
+}
+
+/// Whether a service can run with these settings, as far as can be told without starting one.
+///
+/// # Errors
+/// As a start would say.
+pub(super) fn check(config: &Config) -> Result<(), CliError> {
+    logging::filter(config)?;
+    server_settings(config)?;
+    store_settings(config, Path::new(""), &[])?;
+    Ok(())
 }
 
 fn files(args: &ServeArgs, config: &Config, key: HashKey) -> Result<FileSource, CliError> {

@@ -74,7 +74,7 @@ impl Read<'_> {
         let transaction_timeout = self.duration("sink.kafka.transaction_timeout", Duration::from_secs(1))?;
         let transaction_interval = self.duration("sink.kafka.transaction_interval", Duration::ZERO)?;
         let transaction_messages = self.number("sink.kafka.transaction_messages", 1, 100_000_000)?;
-        let transaction_bytes = self.with("sink.kafka.transaction_bytes", units::size)?.max(1);
+        let transaction_bytes = self.with("sink.kafka.transaction_bytes", units::some_size)?;
         let epochs_behind_max = self.number("sink.kafka.epochs_behind_max", 1, 1_000_000)? as u64;
         let dead_letters = source.map(|source| self.dead_letters(source)).transpose()?.flatten();
         if corrections.is_none() && counts.is_none() && dead_letters.is_none() {

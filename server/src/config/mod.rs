@@ -248,7 +248,7 @@ impl Read<'_> {
             _ => Err(format!("{text:?} is no policy; write always or interval")),
         })?;
         Ok(LogSettings {
-            segment_bytes: self.with("store.segment_bytes", units::size)?.max(1) as u64,
+            segment_bytes: self.with("store.segment_bytes", units::some_size)? as u64,
             commit_window: self.duration("store.commit_window", Duration::ZERO)?,
             sync,
             queue_bytes: self.with("store.queue_bytes", |text| match units::size(text)? {

@@ -28,6 +28,14 @@ pub(crate) fn size(text: &str) -> Result<usize, String> {
         .ok_or_else(|| format!("{text:?} is no size; write a whole number and a unit, as in 64KiB, 512MiB or 2GiB"))
 }
 
+/// A size that holds something.
+pub(crate) fn some_size(text: &str) -> Result<usize, String> {
+    match size(text)? {
+        0 => Err("0 holds nothing; write a whole number and a unit, as in 64KiB, 512MiB or 2GiB".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -53,5 +61,6 @@ mod tests {
     fn sizes_need_a_unit() {
         assert_eq!((size("512MiB"), size("0")), (Ok(512 << 20), Ok(0)));
         assert!(size("512").is_err() && size("512mb").is_err());
+        assert!(some_size("0").is_err() && some_size("1B") == Ok(1));
     }
 }
