@@ -9,6 +9,7 @@ use crate::domain::fact::Position;
 use crate::domain::ledger::Totals;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
+use crate::engine::Outline;
 use crate::engine::timeline::Complete;
 use crate::store::Place;
 
@@ -62,6 +63,44 @@ pub(crate) struct Manifest {
     /// How many records in no window had to go.
     #[serde(default)]
     pub(crate) set_aside_dropped: u64,
+    /// Which of the records in no window are kept, and which had to go; not in the first manifests.
+    #[serde(default)]
+    pub(crate) set_aside_outline: Option<OutlineRecord>,
+}
+
+/// Which of the records in no window are kept, and which had to go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OutlineRecord {
+    next_number: u64,
+    /// The number of the oldest record that is kept, by reason.
+    oldest: BTreeMap<String, u64>,
+    /// How many had to go, by reason.
+    dropped: BTreeMap<String, u64>,
+}
+
+impl From<&Outline> for OutlineRecord {
+    fn from(outline: &Outline) -> Self {
+        let named = |by_reason: &BTreeMap<Reason, u64>| {
+            by_reason.iter().map(|(reason, number)| (reason.as_str().to_owned(), *number)).collect()
+        };
+        OutlineRecord {
+            next_number: outline.next_number,
+            oldest: named(&outline.oldest),
+            dropped: named(&outline.dropped),
+        }
+    }
+}
+
+impl OutlineRecord {
+    /// The outline; `None` where a reason is not known.
+    pub(crate) fn outline(&self) -> Option<Outline> {
+        let known = |by_name: &BTreeMap<String, u64>| {
+            let known = by_name.iter().map(|(name, number)| Some((Reason::named(name)?, *number)));
+            known.collect::<Option<BTreeMap<_, _>>>()
+        };
+        let (oldest, dropped) = (known(&self.oldest)?, known(&self.dropped)?);
+        Some(Outline { oldest, dropped, next_number: self.next_number, ..Outline::default() })
+    }
 }
 
 /// What one worker remembered.
@@ -174,6 +213,7 @@ impl Manifest {
             names,
             set_aside,
             set_aside_dropped: 0,
+            set_aside_outline: None,
         }
     }
 

@@ -69,6 +69,10 @@ impl Checkpoint {
         }
         let states = manifest.states.iter().map(|state| load_state(&packs, state));
         let states = states.collect::<Result<Vec<_>, _>>()?;
+        let outline = manifest
+            .set_aside_outline
+            .as_ref()
+            .map(|record| record.outline().ok_or_else(|| damaged("it keeps records of a reason that is not known")));
         let totals = manifest.totals.totals(|| gross_clicks(&states));
         let at = |watermark_ms| Watermark::at(&manifest.rules, watermark_ms);
         let origin = Origin {
@@ -88,7 +92,7 @@ impl Checkpoint {
             },
             states,
             dictionary,
-            set_aside: SetAsideList::restore(records, manifest.set_aside_dropped),
+            set_aside: SetAsideList::restore(records, manifest.set_aside_dropped, outline.transpose()?),
         };
         Ok(Checkpoint { manifest, origin })
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::fact::Position;
 use crate::domain::validate::Reason;
+use crate::engine::Outline;
 use crate::read::SetAside;
 
 /// All of a record but its payload.
@@ -43,17 +44,11 @@ pub(crate) fn encode<'a>(records: impl Iterator<Item = (u64, &'a SetAside)>) -> 
 }
 
 /// The records of a piece; `None` where it is none.
-pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<(u64, SetAside)>> {
-    let mut records = Vec::new();
-    while let Some((lengths, rest)) = bytes.split_first_chunk::<8>() {
-        let length = |range: std::ops::Range<usize>| {
-            u32::from_le_bytes(lengths[range].try_into().expect("it is four bytes")) as usize
-        };
-        let (head, rest) = rest.split_at_checked(length(0..4))?;
-        let (payload, rest) = rest.split_at_checked(length(4..8))?;
-        let head: Head = serde_json::from_slice(head).ok()?;
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<(u64, SetAside)>> {
+    let record = |part: Option<Part<'_>>| {
+        let Part { head, reason, payload, .. } = part?;
         let record = SetAside {
-            reason: Reason::named(&head.reason)?,
+            reason,
             detail: head.detail,
             position: Position { stream: head.stream, offset: head.offset },
             payload: payload.into(),
@@ -61,8 +56,83 @@ pub(crate) fn decode(mut bytes: &[u8]) -> Option<Vec<(u64, SetAside)>> {
             epoch: head.epoch,
             set_aside_at_ms: head.set_aside_at_ms,
         };
-        records.push((head.number, record));
-        bytes = rest;
+        Some((head.number, record))
+    };
+    parts(bytes).map(record).collect()
+}
+
+/// A piece without the records that are not kept any more; `None` where it is no piece.
+pub(crate) fn sift(bytes: &[u8], outline: &Outline) -> Option<Vec<u8>> {
+    let mut left = Vec::new();
+    for part in parts(bytes) {
+        let Part { head, reason, bytes, .. } = part?;
+        if outline.keeps(reason, head.number) {
+            left.extend(bytes);
+        }
     }
-    bytes.is_empty().then_some(records)
+    Some(left)
+}
+
+/// A record in a piece.
+struct Part<'a> {
+    head: Head,
+    reason: Reason,
+    payload: &'a [u8],
+    /// All of it.
+    bytes: &'a [u8],
+}
+
+/// The records of a piece, one by one; at the first thing that is none, `None` and then the end.
+fn parts(mut rest: &[u8]) -> impl Iterator<Item = Option<Part<'_>>> {
+    std::iter::from_fn(move || {
+        let bytes = std::mem::take(&mut rest);
+        if bytes.is_empty() {
+            return None;
+        }
+        let part = part(bytes);
+        rest = part.as_ref().map_or(&[], |part| &bytes[part.bytes.len()..]);
+        Some(part)
+    })
+}
+
+fn part(bytes: &[u8]) -> Option<Part<'_>> {
+    let (lengths, rest) = bytes.split_first_chunk::<8>()?;
+    let length = |range: std::ops::Range<usize>| {
+        u32::from_le_bytes(lengths[range].try_into().expect("it is four bytes")) as usize
+    };
+    let (head, rest) = rest.split_at_checked(length(0..4))?;
+    let (payload, rest) = rest.split_at_checked(length(4..8))?;
+    let head: Head = serde_json::from_slice(head).ok()?;
+    Some(Part { reason: Reason::named(&head.reason)?, head, payload, bytes: &bytes[..bytes.len() - rest.len()] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sifting_leaves_what_is_kept_of_each_reason() {
+        let record = |reason| SetAside {
+            reason,
+            detail: "why".to_owned(),
+            position: Position { stream: 1, offset: 2 },
+            payload: b"payload".to_vec().into(),
+            payload_length: 7,
+            epoch: 3,
+            set_aside_at_ms: 4,
+        };
+        let records: Vec<(u64, SetAside)> =
+            [(1, Reason::Late), (2, Reason::VerdictLate), (3, Reason::Late), (4, Reason::Unreadable)]
+                .map(|(number, reason)| (number, record(reason)))
+                .into();
+        let bytes = encode(records.iter().map(|(number, record)| (*number, record)));
+        assert_eq!(decode(&bytes).unwrap(), records);
+        let oldest = [(Reason::VerdictLate, 2), (Reason::Late, 3)].into();
+        let outline = Outline { oldest, ..Outline::default() };
+        let left = decode(&sift(&bytes, &outline).unwrap()).unwrap();
+        assert_eq!(left, records[1..3]);
+        for cut in [1, 9, bytes.len() - 1] {
+            assert!(decode(&bytes[..cut]).is_none() && sift(&bytes[..cut], &outline).is_none(), "cut at {cut}");
+        }
+    }
 }

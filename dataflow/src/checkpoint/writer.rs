@@ -5,8 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::domain::fact::Position;
-use crate::engine::Named;
 use crate::engine::timeline::Held;
+use crate::engine::{Named, Outline};
 use crate::operators::context::State;
 use crate::read::Reader;
 use crate::store::Store;
@@ -17,6 +17,9 @@ use super::manifest::{self, Manifest, StateRecord};
 use super::pack::{self, PackName, PackWriter, Packs};
 use super::pieces::{self, Piece};
 use super::{CheckpointError, names, set_aside};
+
+/// Bytes of records set aside that need not be kept, below which it is not worth it to write the others anew.
+const SIFT_BYTES_MIN: u64 = 64 << 10;
 
 /// Writes checkpoints of one engine, one at a time, beside everything else: no worker and no reader waits for it.
 pub struct Checkpointer {
@@ -40,6 +43,8 @@ pub struct Checkpointer {
     /// What was named and no piece holds yet.
     new_names: Vec<Named>,
     set_aside: Vec<Piece>,
+    /// What the list of records set aside came to when they were written last.
+    outline: Outline,
 }
 
 /// A checkpoint that is kept.
@@ -97,6 +102,7 @@ impl Checkpointer {
             names: Vec::new(),
             new_names: Vec::new(),
             set_aside: Vec::new(),
+            outline: Outline::default(),
             reader,
         };
         let restored = open.reader.restored_from();
@@ -169,7 +175,7 @@ impl Checkpointer {
         self.next_pack += 1;
         let (states, homes) = ChunkWriter::new(&mut pack, &stale, self.release).write(&held.workers)?;
         let names = self.write_names(&mut pack, &stale, held.retention(&self.reader.rules()).first_named_day())?;
-        let set_aside = self.write_set_aside(&mut pack, &stale, epoch)?;
+        let (set_aside, outline) = self.write_set_aside(&mut pack, &stale, &held)?;
         let pack = pack.finish()?;
         // The pack is durable: whatever happens to the manifest, these pieces need not be written again.
         if let Some(pack) = pack {
@@ -179,7 +185,7 @@ impl Checkpointer {
             self.reader.settle();
         }
         self.new_names.clear();
-        (self.names, self.set_aside) = (names, set_aside);
+        (self.names, self.set_aside, self.outline) = (names, set_aside, outline);
         let number = self.commit(&held, states)?;
         self.collect()?;
         Ok(Some(Written { number, epoch, bytes: pack.map_or(0, |pack| pack.bytes) }))
@@ -209,18 +215,30 @@ impl Checkpointer {
         pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), sift)
     }
 
+    /// Adds the records that were set aside since. Epochs may follow the one that is held meanwhile: what they make go is gone from
+    /// this checkpoint too, and is counted in it.
     fn write_set_aside(
         &self,
         pack: &mut PackWriter<'_>,
         stale: &BTreeSet<u64>,
-        epoch: u64,
-    ) -> Result<Vec<Piece>, CheckpointError> {
+        held: &Held,
+    ) -> Result<(Vec<Piece>, Outline), CheckpointError> {
         let written = self.set_aside.last().map_or(0, |piece| piece.last);
-        let (oldest, records) = self.reader.set_aside_after(written, epoch);
+        let (mut outline, records) = self.reader.set_aside_after(written, held.complete.epoch);
+        outline.next_number = held.complete.next_set_aside;
         let last = records.last().map_or(written, |(number, _)| *number);
         let new = set_aside::encode(records.iter().map(|(number, record)| (*number, &**record)));
+        let oldest = outline.oldest.values().min().copied().unwrap_or(u64::MAX);
         let needed: Vec<Piece> = self.set_aside.iter().filter(|piece| oldest <= piece.last).copied().collect();
-        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), Some)
+        let mut stale = stale.clone();
+        // A record of a rare reason is kept for long, and must not keep all that was written with it.
+        let bytes: u64 = needed.iter().map(|piece| piece.place.bytes).sum();
+        if 2 * (outline.bytes + SIFT_BYTES_MIN) < bytes {
+            stale.extend(needed.first().map(|piece| piece.place.pack));
+        }
+        let sift = |bytes: Vec<u8>| set_aside::sift(&bytes, &outline);
+        let pieces = pieces::extend(&needed, new, last, &stale, &self.packs, (&*self.store, pack), sift)?;
+        Ok((pieces, outline))
     }
 
     /// Creates the manifest: from here on the checkpoint is one.
@@ -229,7 +247,8 @@ impl Checkpointer {
         let (names, set_aside) = (self.names.clone(), self.set_aside.clone());
         let rules = self.reader.rules();
         let mut manifest = Manifest::new(&held.complete, rules, self.writer, parent, states, names, set_aside);
-        manifest.set_aside_dropped = self.reader.set_aside_dropped();
+        manifest.set_aside_dropped = self.outline.dropped_total;
+        manifest.set_aside_outline = Some((&self.outline).into());
         manifest.packs = manifest.pack_numbers().iter().map(|number| self.packs[number]).collect();
         loop {
             manifest.number = self.next_number;

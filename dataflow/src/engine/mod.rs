@@ -15,7 +15,7 @@ pub use origin::Origin;
 pub use settings::{History, Kept, Settings};
 
 pub(crate) use dictionary::{Dictionary, Named, NamesHeld, first_bytes};
-pub(crate) use set_aside::SetAsideList;
+pub(crate) use set_aside::{Outline, SetAsideList};
 
 use thiserror::Error;
 

@@ -25,8 +25,12 @@ pub(crate) struct SetAsideList {
     kept: BTreeMap<Reason, Kept>,
     /// Numbers grow in the order in which records were set aside.
     next_number: u64,
-    /// How many records had to go, for their age or for want of room.
-    dropped: u64,
+    /// How many records had to go, for their age or for want of room, by reason.
+    dropped: BTreeMap<Reason, u64>,
+    /// The same of reasons that are not known, from manifests that did not say.
+    dropped_before: u64,
+    /// The wall clock, ms, from which on records are young enough.
+    from_ms: i64,
     stream: Option<Vec<SetAside>>,
 }
 
@@ -37,6 +41,28 @@ enum Keep {
     First,
     /// The newest of each reason, by age and size: a service goes on for years.
     Newest,
+}
+
+/// What a list comes to beside its records: with those from the oldest on it is the list again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    /// The number of the oldest record that is kept of each reason of which any is.
+    pub(crate) oldest: BTreeMap<Reason, u64>,
+    /// How many records had to go, by reason.
+    pub(crate) dropped: BTreeMap<Reason, u64>,
+    /// How many records had to go in all.
+    pub(crate) dropped_total: u64,
+    /// The number of the next record.
+    pub(crate) next_number: u64,
+    /// What the kept records take, about, in bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Outline {
+    /// Whether a record is kept.
+    pub(crate) fn keeps(&self, reason: Reason, number: u64) -> bool {
+        self.oldest.get(&reason).is_some_and(|oldest| *oldest <= number)
+    }
 }
 
 #[derive(Default)]
@@ -52,7 +78,9 @@ impl SetAsideList {
             keep: Keep::First,
             kept: BTreeMap::new(),
             next_number: 1,
-            dropped: 0,
+            dropped: BTreeMap::new(),
+            dropped_before: 0,
+            from_ms: i64::MIN,
             stream: streaming.then(Vec::new),
         }
     }
@@ -62,33 +90,63 @@ impl SetAsideList {
         SetAsideList { keep: Keep::Newest, ..SetAsideList::first(false) }
     }
 
-    /// A list of the newest records that goes on after some numbered ones, oldest first; `dropped` went before.
-    pub(crate) fn restore(records: Vec<(u64, SetAside)>, dropped: u64) -> Self {
-        let mut list = SetAsideList { dropped, ..SetAsideList::newest() };
+    /// A list of the newest records that goes on after some numbered ones, oldest first. Of these, those come back that `outline`
+    /// keeps; without it, all. `dropped` went before.
+    pub(crate) fn restore(records: Vec<(u64, SetAside)>, dropped: u64, outline: Option<Outline>) -> Self {
+        let mut list = SetAsideList::newest();
         for (number, record) in records {
-            list.next_number = number;
-            // Who follows may need them all still.
-            list.push(record, 0);
+            if outline.as_ref().is_none_or(|outline| outline.keeps(record.reason, number)) {
+                list.next_number = number;
+                // Who follows may need them all still.
+                list.push(record, 0);
+            }
         }
+        if let Some(outline) = outline {
+            (list.next_number, list.dropped) = (outline.next_number, outline.dropped);
+        }
+        list.dropped_before = dropped.saturating_sub(list.dropped.values().sum());
         list
     }
 
-    /// How many records had to go.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+    /// How many records had to go, by reason.
+    pub(crate) fn dropped(&self) -> &BTreeMap<Reason, u64> {
+        &self.dropped
     }
 
-    /// The number of the oldest record that is kept.
-    pub(crate) fn oldest(&self) -> u64 {
-        let oldest = self.kept.values().filter_map(|kept| kept.records.front());
-        oldest.map(|(number, _)| *number).min().unwrap_or(self.next_number)
+    /// How many records had to go.
+    pub(crate) fn dropped_total(&self) -> u64 {
+        self.dropped_before + self.dropped.values().sum::<u64>()
+    }
+
+    /// What the records take, about, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.kept.values().map(|kept| kept.bytes as u64).sum()
+    }
+
+    /// The number of the next record.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next_number
+    }
+
+    /// What the list comes to beside its records.
+    pub(crate) fn outline(&self) -> Outline {
+        let front = |(reason, kept): (&Reason, &Kept)| Some((*reason, kept.records.front()?.0));
+        Outline {
+            oldest: self.kept.iter().filter_map(front).collect(),
+            dropped: self.dropped.clone(),
+            dropped_total: self.dropped_total(),
+            next_number: self.next_number,
+            bytes: self.bytes(),
+        }
     }
 
     /// The records of epochs up to one that come after a number, oldest first.
     pub(crate) fn after(&self, after: u64, epoch: u64) -> Vec<(u64, Arc<SetAside>)> {
-        let kept = self.kept.values().flat_map(|kept| &kept.records);
-        let mut records: Vec<_> =
-            kept.filter(|(number, record)| after < *number && record.epoch <= epoch).cloned().collect();
+        let mut records = Vec::new();
+        for Kept { records: kept, .. } in self.kept.values() {
+            let first = kept.partition_point(|(number, _)| *number <= after);
+            records.extend(kept.range(first..).take_while(|(_, record)| record.epoch <= epoch).cloned());
+        }
         records.sort_by_key(|(number, _)| *number);
         records
     }
@@ -104,12 +162,19 @@ impl SetAsideList {
         records.into_iter().map(|(_, record)| record).collect()
     }
 
-    /// Lets go of what there is no room for, but of nothing from `needed_from` on, the first epoch that somebody who follows has not
-    /// done with.
+    /// Lets go of what is too old or too much, whatever its reason, but of nothing from `needed_from` on, the first epoch that somebody
+    /// who follows has not done with.
     pub(crate) fn let_go(&mut self, needed_from: u64) {
         if self.keep == Keep::Newest {
-            self.dropped += self.kept.values_mut().map(|kept| kept.let_go(i64::MIN, needed_from)).sum::<u64>();
+            for (reason, kept) in &mut self.kept {
+                kept.let_go(self.from_ms, needed_from, self.dropped.entry(*reason).or_default());
+            }
         }
+    }
+
+    /// Says what the wall clock is, by which records grow too old, also those of a reason of which no more come.
+    pub(crate) fn pass(&mut self, wall_ms: i64) {
+        self.from_ms = wall_ms.saturating_sub(NEWEST_MS);
     }
 
     /// Whether what those who follow need takes more room than there should be.
@@ -127,7 +192,7 @@ impl SetAsideList {
             kept.records.push_back((self.next_number, Arc::new(record.clone())));
         }
         if self.keep == Keep::Newest {
-            self.dropped += kept.let_go(record.set_aside_at_ms - NEWEST_MS, needed_from);
+            kept.let_go(self.from_ms, needed_from, self.dropped.entry(record.reason).or_default());
         }
         self.next_number += 1;
         if let Some(stream) = &mut self.stream {
@@ -161,19 +226,16 @@ impl SetAsideList {
 }
 
 impl Kept {
-    /// Drops what is older than a time or more than there is room for, but never the newest, and nothing of epochs from `needed_from`
-    /// on; returns how many went.
-    fn let_go(&mut self, from_ms: i64, needed_from: u64) -> u64 {
-        let mut dropped = 0;
-        while let Some((_, oldest)) = self.records.front().filter(|_| self.records.len() > 1)
+    /// Drops what is older than a time or more than there is room for, but nothing of epochs from `needed_from` on, and counts it.
+    fn let_go(&mut self, from_ms: i64, needed_from: u64, dropped: &mut u64) {
+        while let Some((_, oldest)) = self.records.front()
             && oldest.epoch < needed_from
             && (oldest.set_aside_at_ms < from_ms || NEWEST_BYTES < self.bytes)
         {
             self.bytes -= RECORD_BYTES + oldest.payload.len();
             self.records.pop_front();
-            dropped += 1;
+            *dropped += 1;
         }
-        dropped
     }
 }
 
@@ -198,18 +260,49 @@ mod tests {
         list.after(0, u64::MAX).iter().map(|(number, _)| *number).collect()
     }
 
+    fn oldest(list: &SetAsideList) -> u64 {
+        list.outline().oldest.into_values().min().unwrap()
+    }
+
+    /// The list as a checkpoint of epochs up to one brings it back.
+    fn restored(list: &SetAsideList, epoch: u64, next_number: u64) -> SetAsideList {
+        let records = list.after(0, epoch).into_iter().map(|(number, record)| (number, (*record).clone())).collect();
+        let outline = Outline { next_number, ..list.outline() };
+        SetAsideList::restore(records, list.dropped_total(), Some(outline))
+    }
+
     #[test]
     fn a_service_keeps_the_newest_and_counts_what_goes() {
         let mut list = SetAsideList::newest();
         list.push(record(0, 1), u64::MAX);
+        list.pass(NEWEST_MS);
         list.push(record(NEWEST_MS, 1), u64::MAX);
-        assert_eq!((numbers(&list), list.dropped()), (vec![1, 2], 0));
+        assert_eq!((numbers(&list), list.dropped_total()), (vec![1, 2], 0));
+        list.pass(NEWEST_MS + 1);
         list.push(record(NEWEST_MS + 1, 1), u64::MAX);
-        assert_eq!((numbers(&list), list.dropped(), list.oldest()), (vec![2, 3], 1, 2));
+        assert_eq!((numbers(&list), list.dropped_total(), oldest(&list)), (vec![2, 3], 1, 2));
         (0..65).for_each(|_| list.push(record(NEWEST_MS + 1, 1 << 20), u64::MAX));
-        assert_eq!(list.oldest(), numbers(&list)[0]);
-        assert_eq!(numbers(&list).len() as u64 + list.dropped(), 68);
+        assert_eq!(oldest(&list), numbers(&list)[0]);
+        assert_eq!(numbers(&list).len() as u64 + list.dropped()[&Reason::Late], 68);
         assert!(numbers(&list).len() < 65, "64 MiB are kept");
+    }
+
+    #[test]
+    fn a_reason_of_which_no_more_come_grows_old_as_well() {
+        let mut list = SetAsideList::newest();
+        list.push(SetAside { reason: Reason::VerdictLate, ..record(0, 1) }, u64::MAX);
+        list.push(record(NEWEST_MS, 1), u64::MAX);
+        list.pass(NEWEST_MS + 1);
+        list.let_go(1);
+        assert_eq!((numbers(&list), list.dropped_total()), (vec![1, 2], 0), "somebody needs epoch 1");
+        list.let_go(u64::MAX);
+        assert_eq!((numbers(&list), list.dropped()[&Reason::VerdictLate]), (vec![2], 1));
+        assert_eq!(list.bytes() as usize, RECORD_BYTES + 1);
+        list.pass(i64::MAX);
+        list.let_go(u64::MAX);
+        assert_eq!((numbers(&list), list.dropped_total(), list.bytes()), (vec![], 2, 0));
+        list.push(record(i64::MAX, 1), u64::MAX);
+        assert_eq!(numbers(&list), [3], "numbers go on");
     }
 
     #[test]
@@ -224,23 +317,34 @@ mod tests {
         let mut list = SetAsideList::newest();
         let of = |epoch: u64| SetAside { reason: Reason::Unreadable, epoch, ..record(0, 1 << 20) };
         (1..=200).for_each(|epoch| list.push(of(epoch), 50));
-        assert_eq!((list.oldest(), list.dropped(), list.is_overfull()), (50, 49, true));
-        let records = list.after(0, u64::MAX).into_iter().map(|(number, record)| (number, (*record).clone())).collect();
-        let mut restored = SetAsideList::restore(records, 49);
-        assert_eq!((restored.oldest(), restored.dropped()), (50, 49));
+        assert_eq!((oldest(&list), list.dropped_total(), list.is_overfull()), (50, 49, true));
+        let mut restored = restored(&list, u64::MAX, 201);
+        assert_eq!((oldest(&restored), restored.dropped_total()), (50, 49));
         let epochs = |records: Vec<Arc<SetAside>>| records.iter().map(|record| record.epoch).collect::<Vec<_>>();
         assert_eq!(epochs(restored.quarantined(60..63)), [60, 61, 62]);
         restored.let_go(201);
-        assert!(!restored.is_overfull() && restored.oldest() > 130, "{}", restored.oldest());
+        assert!(!restored.is_overfull() && oldest(&restored) > 130, "{}", oldest(&restored));
     }
 
     #[test]
     fn a_restored_list_goes_on() {
         let mut list = SetAsideList::newest();
         (0..3).for_each(|at_ms| list.push(record(at_ms, 1), u64::MAX));
-        let records = list.after(0, u64::MAX).into_iter().map(|(number, record)| (number, (*record).clone())).collect();
-        let mut restored = SetAsideList::restore(records, 7);
+        let records = list.after(0, u64::MAX).into_iter().map(|(number, record)| (number, (*record).clone()));
+        let mut restored = SetAsideList::restore(records.collect(), 7, None);
         restored.push(record(3, 1), u64::MAX);
-        assert_eq!((numbers(&restored), restored.dropped()), (vec![1, 2, 3, 4], 7));
+        assert_eq!((numbers(&restored), restored.dropped_total()), (vec![1, 2, 3, 4], 7));
+    }
+
+    #[test]
+    fn what_had_gone_before_a_restart_is_gone_and_is_counted_once() {
+        let of = |epoch: u64| SetAside { epoch, ..record(0, 1 << 20) };
+        let mut list = SetAsideList::newest();
+        (1..=90).for_each(|epoch| list.push(of(epoch), u64::MAX));
+        // A checkpoint of an epoch before the newest, from which the same epochs come again.
+        let mut again = restored(&list, 85, 86);
+        (86..=90).for_each(|epoch| again.push(of(epoch), u64::MAX));
+        assert_eq!(numbers(&again), numbers(&list));
+        assert_eq!((again.outline(), again.next_number()), (list.outline(), list.next_number()));
     }
 }

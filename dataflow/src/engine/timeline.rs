@@ -42,6 +42,8 @@ pub(crate) struct Complete {
     pub(crate) totals: Totals,
     /// All corrections up to it, by cause.
     pub(crate) corrections: BTreeMap<Cause, u64>,
+    /// The number that the next record set aside gets.
+    pub(crate) next_set_aside: u64,
     /// What it brought, a worker each.
     pub(crate) deltas: Vec<Delta>,
     bytes: usize,
@@ -58,6 +60,7 @@ impl Complete {
             event_ms_max: origin.event_ms_max,
             totals: origin.totals.clone(),
             corrections: origin.corrections.clone(),
+            next_set_aside: origin.set_aside.next_number(),
             deltas: Vec::new(),
             bytes: 0,
             completed: Instant::now(),
@@ -366,7 +369,9 @@ impl Inner {
         }));
         set_aside.sort_by_key(|record: &SetAside| record.position);
         let needed_from = self.records_needed_from();
+        self.set_aside.pass(bound.wall_ms);
         set_aside.into_iter().for_each(|record| self.set_aside.push(record, needed_from));
+        self.set_aside.let_go(needed_from);
         let deltas: Vec<Delta> = parts.into_iter().map(|part| part.delta).collect();
         let bytes = deltas.iter().map(Delta::byte_len).sum();
         self.bytes += bytes;
@@ -378,6 +383,7 @@ impl Inner {
             event_ms_max,
             totals,
             corrections,
+            next_set_aside: self.set_aside.next_number(),
             deltas,
             bytes,
             completed,

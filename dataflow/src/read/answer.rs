@@ -1,5 +1,6 @@
 //! What answers are made of.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::cause::Cause;
@@ -95,6 +96,15 @@ pub struct Explanation {
     pub truncated: bool,
     /// The row's corrections, oldest first.
     pub revisions: Vec<Correction>,
+}
+
+/// The records set aside that are kept, and those that are not any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SetAsideSizes {
+    /// What the kept ones take in memory, about, in bytes.
+    pub bytes: u64,
+    /// How many had to go, for their age or for want of room, by reason.
+    pub dropped: BTreeMap<Reason, u64>,
 }
 
 /// A click, the copies beside it, and its verdicts. Strings are in the raw record at `position`.

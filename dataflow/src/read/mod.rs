@@ -13,7 +13,9 @@ mod sums;
 mod top;
 mod unmatched;
 
-pub use answer::{ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, VerdictEvidence};
+pub use answer::{
+    ClickEvidence, CopyEvidence, Correction, Explanation, Row, RowChange, SetAside, SetAsideSizes, VerdictEvidence,
+};
 pub use digest::Digest;
 pub use reader::{Follower, Reader, SetAsideHold};
 pub use rows::Ad;

@@ -9,11 +9,11 @@ use crate::domain::cause::Cause;
 use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
 use crate::engine::timeline::{Held, Timeline};
-use crate::engine::{Dictionary, Named, StreamName};
+use crate::engine::{Dictionary, Named, Outline, SetAsideList, StreamName};
 use crate::operators::context::Windows;
 use crate::operators::records::CorrectionRecord;
 
-use super::answer::{Correction, SetAside};
+use super::answer::{Correction, SetAside, SetAsideSizes};
 use super::rows::corrections_of;
 use super::{ReadError, Readable, Snapshot};
 
@@ -164,7 +164,13 @@ impl Reader {
 
     /// How many records set aside had to go, for their age or for want of room.
     pub fn set_aside_dropped(&self) -> u64 {
-        self.shared.timeline.set_aside(|list| list.dropped())
+        self.shared.timeline.set_aside(|list| list.dropped_total())
+    }
+
+    /// The records set aside that are kept, and those that are not any more.
+    pub fn set_aside_sizes(&self) -> SetAsideSizes {
+        let sizes = |list: &mut SetAsideList| SetAsideSizes { bytes: list.bytes(), dropped: list.dropped().clone() };
+        self.shared.timeline.set_aside(sizes)
     }
 
     /// Says that chunks have been written to files that may be held in their place.
@@ -177,9 +183,9 @@ impl Reader {
         self.shared.dictionary.take_new()
     }
 
-    /// The number of the oldest record set aside that is kept, and those of epochs up to one that come after a number.
-    pub(crate) fn set_aside_after(&self, after: u64, epoch: u64) -> (u64, Vec<(u64, Arc<SetAside>)>) {
-        self.shared.timeline.set_aside(|list| (list.oldest(), list.after(after, epoch)))
+    /// What the list of records set aside comes to, and those of epochs up to one that come after a number.
+    pub(crate) fn set_aside_after(&self, after: u64, epoch: u64) -> (Outline, Vec<(u64, Arc<SetAside>)>) {
+        self.shared.timeline.set_aside(|list| (list.outline(), list.after(after, epoch)))
     }
 
     /// What counts.
