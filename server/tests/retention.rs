@@ -99,3 +99,40 @@ async fn a_crash_amid_retention_changes_no_row() {
     assert!(kept < 4.0 * LIMIT, "{kept} bytes are left");
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn parked_records_beyond_their_room_go_and_are_counted() {
+    const ROOM_BYTES: f64 = (64 << 20) as f64;
+    const NAMES: [&str; 2] = ["set_aside_bytes", "set_aside_dropped_total"];
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), &SETTINGS[..1]).await;
+    let token = daemon.append(vec![click("first", "ad0", NOON_MS)]).await.token;
+    daemon.received("ad0", token).await;
+    assert_eq!(daemon.metrics(NAMES).await, [0.0, 0.0]);
+    let late = |n: i64| {
+        let mut event = click(&format!("late{n}"), "ad0", NOON_MS - 9 * 24 * 60 * MINUTE_MS);
+        if let Some(wire::event::Body::Click(click)) = &mut event.body {
+            click.user_agent = "x".repeat(1_000);
+        }
+        event
+    };
+    let mut parked = 0;
+    while daemon.metrics(NAMES).await[1] == 0.0 {
+        let token = daemon.append((parked..parked + 2_000).map(late).collect()).await.token;
+        daemon.received("ad0", token).await;
+        parked += 2_000;
+        assert!(parked < 200_000, "{:?} after {parked} records", daemon.metrics(NAMES).await);
+    }
+    let sizes @ [bytes, dropped] = daemon.metrics(NAMES).await;
+    assert!(ROOM_BYTES / 2.0 < bytes && bytes <= ROOM_BYTES && dropped < parked as f64, "{sizes:?} of {parked}");
+    let text = daemon.http.get("/metrics").await.text().to_owned();
+    assert!(text.contains(&format!("recount_set_aside_dropped_total{{reason=\"late\"}} {dropped}")), "{text}");
+    // Neither the checkpoint at the end, nor records that come again from the log, make any of them come back.
+    daemon.stop().await;
+    let daemon = Daemon::start_with(dir.path(), &SETTINGS[..1]).await;
+    assert_eq!(daemon.metrics(NAMES).await, sizes);
+    daemon.kill();
+    let daemon = Daemon::start_with(dir.path(), &SETTINGS[..1]).await;
+    assert_eq!(daemon.metrics(NAMES).await, sizes);
+    daemon.stop().await;
+}

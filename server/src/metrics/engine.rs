@@ -7,7 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use recount_dataflow::domain::ledger::Totals;
 use recount_dataflow::domain::validate::Reason;
-use recount_dataflow::read::{ArrangementSize, Snapshot};
+use recount_dataflow::read::{ArrangementSize, SetAsideSizes, Snapshot};
 
 use super::write::Writer;
 use crate::api::Shared;
@@ -30,6 +30,7 @@ impl Collector for EngineCollector {
             let by_cause = by_cause.iter().map(|(cause, &corrections)| ([("cause", cause.as_str())], corrections));
             writer.counters("corrections", "Corrections, by cause", by_cause)?;
         }
+        set_aside(&mut writer, &self.shared.reader.set_aside_sizes())?;
         let bounds = &self.shared.bounds;
         let reads = bounds.concurrent_reads - self.shared.reads.available_permits();
         writer.gauge("reads", "Reads that run on a thread of their own", reads as u64)?;
@@ -58,6 +59,15 @@ fn records(writer: &mut Writer<'_>, totals: &Totals) -> fmt::Result {
     writer.counter("conflicting_copies", "Copies of a click that differ in ad, user or price", conflicting)?;
     let unknown = totals.unknown_fields;
     writer.counter("unknown_fields", "Fields that no version of the contract names", unknown)
+}
+
+/// The records in no window that can be listed, and those that had to go.
+fn set_aside(writer: &mut Writer<'_>, sizes: &SetAsideSizes) -> fmt::Result {
+    writer.gauge("set_aside_bytes", "Bytes of the parked and quarantined records that are kept", sizes.bytes)?;
+    let dropped = sizes.dropped.iter().map(|(reason, &records)| ([("reason", reason.as_str())], records));
+    let help =
+        "Parked and quarantined records that are not kept any more, for their age or for want of room, by reason";
+    writer.counters("set_aside_dropped", help, dropped)
 }
 
 /// What is remembered, by arrangement.
