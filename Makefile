@@ -6,6 +6,9 @@ RECOUNT_HISTORIES ?= 50000
 FUZZ_SECONDS ?= 300
 # How many histories it sends through a real broker that is killed; `make test` sends 20.
 RECOUNT_KAFKA_ROUNDS ?= 300
+# How often it kills the real binary under load, and what decides when; `make test` kills it 20 times.
+RECOUNT_KILLS ?= 500
+RECOUNT_SEED ?= $(shell date +%s)
 
 # What a build has beside the default, where all of it is tested.
 FEATURES = recount-server/kafka,recount-server/object-store
@@ -29,6 +32,8 @@ bench:
 # What takes too long, or needs what CI can not reach: long histories, fuzzing, the advisory database.
 soak: fuzz
 	RECOUNT_HISTORIES=$(RECOUNT_HISTORIES) $(CARGO) test --locked --release --package recount-tests
+	RECOUNT_KILLS=$(RECOUNT_KILLS) RECOUNT_SEED=$(RECOUNT_SEED) $(CARGO) test --locked --release \
+		--package recount-server --features kafka --test kill
 	RECOUNT_KAFKA_ROUNDS=$(RECOUNT_KAFKA_ROUNDS) $(CARGO) test --locked --release --package recount-server \
 		--features kafka --test kafka_chaos
 	.ci/deny check advisories
