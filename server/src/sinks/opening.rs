@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use recount_connectors::data_dir::DataDir;
-use recount_connectors::kafka::sink::{Cancel, Identity, Publisher, PublisherSettings, SinkError};
+use recount_connectors::kafka::sink::{Cancel, Identity, OUTCOME_WAIT, Publisher, PublisherSettings, SinkError};
 
 use super::follow::Stop;
 use super::settings::{Kind, SinkSettings, SinksSettings};
@@ -74,6 +74,7 @@ impl Looked {
                 progress_topic: settings.progress_topic.clone(),
                 delivery: own.delivery,
                 transaction_timeout: settings.transaction_timeout,
+                outcome_wait: OUTCOME_WAIT,
                 guard: Arc::new(move || fence.check().map_err(|error| error.to_string())),
             };
             let published = publisher.look(bound, cancel.clone())?;

@@ -31,4 +31,4 @@ pub use error::SinkError;
 pub use patience::Cancel;
 pub use progress::Progress;
 pub use publisher::{Outcomes, Publisher};
-pub use settings::{Cleanup, Delivery, Identity, PublisherSettings, TopicPlan};
+pub use settings::{Cleanup, Delivery, Identity, OUTCOME_WAIT, PublisherSettings, TopicPlan};

@@ -20,8 +20,8 @@ use crate::kafka::properties::set_default;
 
 /// How long one call waits before it is looked whether to go on.
 const STEP: Duration = Duration::from_millis(200);
-/// How long the end of a transaction is waited for before its outcome counts as not known.
-const COMMIT_WAIT: Duration = Duration::from_secs(10);
+/// How long a new producer waits for its turn before another one is made.
+const INIT_WAIT: Duration = Duration::from_secs(10);
 /// The most that librdkafka takes, and what it puts into a batch by itself.
 const MESSAGE_MAX_BYTES: usize = 1_000_000_000;
 const BATCH_SIZE: usize = 1_000_000;
@@ -74,6 +74,7 @@ pub(super) struct Producer {
     topics: Vec<String>,
     progress_topic: String,
     key: String,
+    outcome_wait: Duration,
     cancel: Cancel,
 }
 
@@ -108,7 +109,7 @@ impl Producer {
         let producer = producer.map_err(|cause| Failure::Refused(creation(cause)))?;
         let topics = topics.iter().map(|topic| topic.name.clone()).collect();
         let (progress_topic, key) = (progress_topic.clone(), identity.key());
-        let open = Producer { producer, topics, progress_topic, key, cancel };
+        let open = Producer { producer, topics, progress_topic, key, outcome_wait: settings.outcome_wait, cancel };
         if *delivery == Delivery::ExactlyOnce {
             open.init()?;
         }
@@ -116,7 +117,7 @@ impl Producer {
     }
 
     fn init(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + COMMIT_WAIT;
+        let deadline = Instant::now() + INIT_WAIT;
         loop {
             match self.producer.init_transactions(STEP) {
                 Ok(()) => return Ok(()),
@@ -140,12 +141,12 @@ impl Producer {
             self.send_progress(progress)?;
         }
         self.flush()?;
-        self.producer.commit_transaction(COMMIT_WAIT).map_err(|cause| self.classify(cause))
+        self.producer.commit_transaction(self.outcome_wait).map_err(|cause| self.classify(cause))
     }
 
     /// Takes the open transaction back.
     pub(super) fn abort(&self) -> Result<(), Failure> {
-        self.producer.abort_transaction(COMMIT_WAIT).map_err(|cause| match self.classify(cause) {
+        self.producer.abort_transaction(self.outcome_wait).map_err(|cause| match self.classify(cause) {
             // An abort that has to be aborted will not end.
             Failure::Abort(why) => Failure::Unknown(why),
             other => other,

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::kafka::Client;
 
+/// Brokers that are well end a transaction in milliseconds, and one that starts again is back in less.
+pub const OUTCOME_WAIT: Duration = Duration::from_secs(10);
+
 /// Who publishes: of all that ever published as one sink of a store, the one with the highest writer's number is the last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -78,6 +81,9 @@ pub struct PublisherSettings {
     pub delivery: Delivery,
     /// After how long the broker takes back a transaction that did not end.
     pub transaction_timeout: Duration,
+    /// How long the end of a transaction is waited for before its outcome counts as not known; [`OUTCOME_WAIT`] where nobody knows
+    /// better.
+    pub outcome_wait: Duration,
     /// Says why this process must not write any more, where that can be known without Kafka. It is asked before a former writer
     /// is fenced.
     pub guard: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
