@@ -47,6 +47,7 @@ fn everything_is_the_models_however_often_both_are_killed() {
     // Where a history has failed, the others of its company would wait for their daemons and their broker.
     runtime.shutdown_timeout(Duration::from_secs(5));
     outcome.unwrap_or_else(|failure| resume_unwind(failure));
+    chaos::check_lost(companies().count() as u64 * HISTORIES);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
