@@ -252,7 +252,25 @@ async fn what_was_quarantined_before_is_published_as_far_as_it_is_there() {
     let (code, out, err) = recount(&replay);
     let outcome: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &outcome["accepted"], &outcome["skipped"]), (Some(0), &1.into(), &1.into()), "{err}{out}");
+    // To another topic it goes as it came too; of a service's records only the value is known.
+    topics.create("again", 3, &[]);
+    let to_topic = [&replay[..], &["--to-topic", "again"]].concat();
+    let (code, out, err) = recount(&to_topic);
+    let outcome: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &outcome["accepted"], &outcome["skipped"]), (Some(0), &1.into(), &1.into()), "{err}{out}");
+    let again = topics.consume("again");
+    assert_eq!((again.len(), &again[0].key, again[0].value.as_deref()), (1, &None, Some(&b"gone"[..])));
+    assert_eq!(again[0].headers, []);
+
     let daemon = start(&dir, &file).await;
+    let service = ["quarantine", "replay", "--json", "--addr", &daemon.grpc.to_string(), "--to-topic", "again"];
+    let (code, out, err) = recount(&[&service[..], &["--bootstrap", &broker().servers()]].concat());
+    let outcome: Value = serde_json::from_str(&out).unwrap();
+    let quarantined = outcome["accepted"].as_u64().unwrap();
+    assert!(code == Some(0) && quarantined >= 2, "{err}{out}");
+    let again: Vec<_> = topics.consume("again").into_iter().map(|record| record.value.unwrap()).collect();
+    assert_eq!(again.len() as u64, 1 + quarantined);
+    assert!(again.contains(&json_click(&"u".repeat(50_000)).into_bytes()), "the service has all of it");
     let letters = at_least("dlq.old", 3).await;
     published(&daemon).await;
     assert_eq!((letters.len(), header(&letters[2], "offset").as_deref()), (3, Some("2")));

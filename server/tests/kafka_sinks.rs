@@ -7,14 +7,16 @@
 mod published;
 mod support;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use prost::Message as _;
-use published::{Published, Sinks, Traffic, copy, count};
+use published::{Published, Sinks, Traffic, copy, count, numbers};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
+use recount_proto::v1 as wire;
 use recount_tests::kafka::{Broker, BrokerSettings, Operation, Record, Resource, Right, Topics};
 use support::daemon::{Daemon, click};
 use support::{NOON_MS, PATIENCE};
@@ -48,10 +50,20 @@ async fn published_topics_are_the_models_and_the_same_in_every_run() {
         count(&mut daemon, traffic.next(80)).await;
     }
     ours.published(&daemon).await;
+    let numbers = ["messages_total", "bytes_total", "transactions_total", "transaction_seconds_count"];
+    let [messages, bytes, transactions, timed] =
+        daemon.metrics(numbers.map(|name| format!("sink_{name}")).each_ref().map(String::as_str)).await;
     assert_eq!(daemon.stop().await.0, Some(0));
     let published = ours.read();
     published.check(&traffic.rows());
     assert!(published.is_exact() && published.corrections.len() > 100, "{}", published.corrections.len());
+    let topics = Topics::of(broker().servers());
+    let all: Vec<_> = ["counts", "corrections"].iter().flat_map(|sink| topics.consume(&ours.topic(sink))).collect();
+    let length = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len);
+    let expected: usize = all.iter().map(|message| length(&message.key) + length(&message.value)).sum();
+    assert_eq!((messages, bytes), (all.len() as f64, expected as f64));
+    // Each sink's first transaction says who the writer is, before anything is told of it.
+    assert!(timed >= 2.0 && transactions >= timed + 2.0, "{timed} of {transactions} transactions");
 
     copy(&first, &second, &["runs"]);
     std::fs::create_dir(second.join("runs")).unwrap();
@@ -190,6 +202,8 @@ async fn a_killed_broker_is_waited_for() {
         broker.kill();
         // What is counted can be read while nothing can be published.
         count(&mut daemon, traffic.next(100)).await;
+        let [behind] = daemon.metrics(["sink_epochs_behind"]).await;
+        assert!(behind > 0.0, "nothing can be published");
         broker.restart();
         count(&mut daemon, traffic.next(100)).await;
     }
@@ -232,7 +246,8 @@ async fn progress_newer_than_ours_is_refused() {
     assert_eq!(ours.read(), before);
 }
 
-/// Without transactions some messages come again after a kill, and a reader who minds keys and ids is not harmed.
+/// Without transactions messages come again after a crash between them and the progress behind them, and a reader who minds keys and
+/// ids is not harmed.
 #[tokio::test(flavor = "multi_thread")]
 async fn at_least_once_a_repetition_is_harmless() {
     let home = tempfile::tempdir().unwrap();
@@ -250,7 +265,59 @@ async fn at_least_once_a_repetition_is_harmless() {
     let mut daemon = ours.start(&dir).await;
     count(&mut daemon, traffic.next(10)).await;
     ours.published(&daemon).await;
-    ours.read().check(&traffic.rows());
+    daemon.kill();
+    let before = ours.read();
+    before.check(&traffic.rows());
+    // The crash that comes behind messages and before their progress, of every sink: what it told of last is what it told of first.
+    let topics = Topics::of(broker().servers());
+    let progress = topics.consume(&ours.topic("progress"));
+    let first_of = |sink: &str| {
+        let of_sink = |record: &&Record| record.key.as_ref().is_some_and(|key| key.ends_with(sink.as_bytes()));
+        progress.iter().find(of_sink).unwrap().clone().to(0)
+    };
+    topics.produce(&ours.topic("progress"), &[first_of(".counts"), first_of(".corrections")]);
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(10)).await;
+    ours.published(&daemon).await;
+    let published = ours.read();
+    published.check(&traffic.rows());
+    let came_again = |id: &String| published.corrections[id].1 > before.corrections[id].1;
+    assert!(!before.corrections.is_empty() && before.corrections.keys().all(came_again), "all of them come again");
+}
+
+/// Messages in protobuf say what those in JSON do.
+#[tokio::test(flavor = "multi_thread")]
+async fn protobuf_is_the_models_too() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("proto", EXACTLY_ONCE));
+    let mut traffic = Traffic::new(12);
+    let formats = ["COUNTS", "CORRECTIONS"].map(|sink| format!("SINK__KAFKA__{sink}__FORMAT"));
+    let mut daemon = ours.start_with(&dir, &formats.each_ref().map(|name| (name.as_str(), "protobuf"))).await;
+    for _ in 0..4 {
+        count(&mut daemon, traffic.next(100)).await;
+    }
+    ours.published(&daemon).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    let topics = Topics::of(broker().servers());
+    let mut rows = BTreeMap::new();
+    for message in topics.consume(&ours.topic("counts")) {
+        assert_eq!(message.header("content-type").as_deref(), Some("application/x-protobuf"));
+        let row = wire::CountRow::decode(&message.value.unwrap()[..]).unwrap();
+        let key = String::from_utf8(message.key.unwrap()).unwrap();
+        assert!(key.ends_with(&format!("/{}/{}", row.window_start_ms, row.ad_id)), "{key}");
+        rows.insert(key, (numbers(&row.metrics.unwrap()), row.revision));
+    }
+    let model: BTreeMap<_, _> = rows.iter().map(|(key, (metrics, _))| (key.clone(), *metrics)).collect();
+    assert_eq!(model, traffic.rows());
+    let mut ids = BTreeSet::new();
+    for message in topics.consume(&ours.topic("corrections")) {
+        let correction = wire::Correction::decode(&message.value.unwrap()[..]).unwrap();
+        assert_eq!(correction.after.unwrap().ad_id.as_bytes(), message.key.unwrap());
+        assert!(ids.insert(correction.correction_id), "a correction is there twice");
+    }
+    let revisions: u64 = rows.values().map(|(_, revision)| u64::from(*revision)).sum();
+    assert_eq!(ids.len() as u64, revisions, "every revision of a row is a correction");
+    assert!(revisions > 0);
 }
 
 /// A topic that will never take what comes is said, with what to change: nobody tries it for ever.
@@ -269,7 +336,7 @@ async fn a_message_that_is_refused_for_good_ends_it() {
         let (exit, said) = daemon.wait().await;
         assert_eq!(exit, Some(1), "{said}");
         assert!(said.contains(&format!("a message to {name}.counts is refused for good")), "{said}");
-        assert!(said.contains("let message.timestamp.before.max.ms"), "{said}");
+        assert!(said.contains("message.timestamp.before.max.ms"), "{said}");
 
         // With another limit it goes on where it was.
         topics.alter(&ours.topic("counts"), &[("cleanup.policy", "compact")]);
@@ -341,6 +408,7 @@ async fn the_documented_rights_are_enough() {
     let right = |resource, prefix, operation| Right { user: "ann", resource, prefix, operation };
     topics.allow(&[
         right(Resource::Topic, "rights.clicks", Operation::Read),
+        right(Resource::Group, "rights.group", Operation::Read),
         right(Resource::Topic, "rights.progress", Operation::Read),
         right(Resource::Topic, "rights.progress", Operation::Write),
         right(Resource::Topic, "rights.counts", Operation::Write),
@@ -363,6 +431,7 @@ async fn the_documented_rights_are_enough() {
     let settings = [
         ("SOURCE__KAFKA__BOOTSTRAP_SERVERS", servers.as_str()),
         ("SOURCE__KAFKA__TOPICS", r#"[{ name = "rights.clicks", format = "event", dlq = "rights.dlq" }]"#),
+        ("SOURCE__KAFKA__GROUP", "rights.group"),
         ("SOURCE__KAFKA__PROPERTIES", &login),
         ("SINK__KAFKA__PROPERTIES", &login),
     ];

@@ -17,7 +17,7 @@ use recount_tests::record::{Body, Record};
 use serde_json::Value;
 
 use super::Chaos;
-use crate::published::{Sinks, eight, metrics, name, name_of};
+use crate::published::{Sinks, eight, metrics, name, name_of, numbers};
 use crate::support::daemon::Daemon;
 
 /// How many readable epochs are compared, the newest among them.
@@ -168,17 +168,4 @@ fn correction(json: &Value) -> SeenCorrection {
     let cause = json["cause"].as_str().unwrap().to_owned();
     let (epoch, revision) = (json["epoch"].as_u64().unwrap(), after["revision"].as_u64().unwrap());
     (epoch, name_of(after), revision, cause, before, metrics(after))
-}
-
-fn numbers(metrics: &wire::Metrics) -> [i64; 8] {
-    [
-        metrics.received,
-        metrics.duplicates,
-        metrics.gross_clicks,
-        metrics.invalid_clicks,
-        metrics.clicks,
-        metrics.unique_users,
-        metrics.spend_micros,
-        metrics.invalid_spend_micros,
-    ]
 }

@@ -110,6 +110,20 @@ pub fn eight(row: &RowValue) -> [i64; 8] {
     ]
 }
 
+/// The same of a row as the contract has it.
+pub fn numbers(metrics: &wire::Metrics) -> [i64; 8] {
+    [
+        metrics.received,
+        metrics.duplicates,
+        metrics.gross_clicks,
+        metrics.invalid_clicks,
+        metrics.clicks,
+        metrics.unique_users,
+        metrics.spend_micros,
+        metrics.invalid_spend_micros,
+    ]
+}
+
 /// The same of a row as JSON has it.
 pub fn metrics(row: &Value) -> [i64; 8] {
     let names = [

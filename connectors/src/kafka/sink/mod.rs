@@ -16,6 +16,7 @@
 //! With [`Delivery::AtLeastOnce`] the progress is written once the batch has arrived; after a crash in between the batch comes again.
 
 mod batch;
+mod context;
 mod error;
 mod look;
 mod patience;

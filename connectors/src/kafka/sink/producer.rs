@@ -10,12 +10,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use super::batch::Shared;
+use super::context::{Context, Refused, opaque};
 use super::progress::{PARTITION, Progress};
 use super::refused::{advice, is_final, is_of_time};
 use super::{Batch, Cancel, Delivery, PublisherSettings, SinkError};
 use crate::kafka::KafkaError;
 use crate::kafka::client::creation;
-use crate::kafka::delivery::{Deliveries, Refused};
 use crate::kafka::properties::set_default;
 
 /// How long one call waits before it is looked whether to go on.
@@ -68,9 +68,12 @@ impl fmt::Display for Failure {
     }
 }
 
+/// A message that its time goes with.
+type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
+
 /// A producer of one sink.
 pub(super) struct Producer {
-    producer: ThreadedProducer<Deliveries>,
+    producer: ThreadedProducer<Context>,
     topics: Vec<String>,
     progress_topic: String,
     key: String,
@@ -105,7 +108,7 @@ impl Producer {
         if topics.iter().any(|topic| topic.message_bytes_max.is_some()) {
             set_sizes(&mut config, message_bytes_max);
         }
-        let producer = config.create_with_context(Deliveries::minding(is_final));
+        let producer = config.create_with_context(Context::default());
         let producer = producer.map_err(|cause| Failure::Refused(creation(cause)))?;
         let topics = topics.iter().map(|topic| topic.name.clone()).collect();
         let (progress_topic, key) = (progress_topic.clone(), identity.key());
@@ -204,7 +207,8 @@ impl Producer {
                 all = all.insert(Header { key, value: Some(&ms.to_string()) });
             }
             for message in messages {
-                let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topics[*topic]);
+                let (topic, opaque) = (&self.topics[*topic], opaque(timestamp_ms));
+                let mut record: Record<'_> = BaseRecord::with_opaque_to(topic, opaque);
                 (record.key, record.payload, record.timestamp) = (message.key, message.value, timestamp_ms);
                 self.send(record.headers(all.clone()))?;
             }
@@ -214,12 +218,14 @@ impl Producer {
 
     fn send_progress(&self, progress: &Progress) -> Result<(), Failure> {
         let value = progress.encode();
-        let record = BaseRecord::to(&self.progress_topic).partition(PARTITION).key(self.key.as_bytes());
+        let record = BaseRecord::with_opaque_to(&self.progress_topic, opaque(None))
+            .partition(PARTITION)
+            .key(self.key.as_bytes());
         self.send(record.payload(&value[..]))
     }
 
     /// Hands one message over; where the queue is full it waits for room.
-    fn send(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), Failure> {
+    fn send(&self, mut record: Record<'_>) -> Result<(), Failure> {
         loop {
             record = match self.producer.send(record) {
                 Ok(()) => return Ok(()),
