@@ -3,20 +3,27 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::sync::OnceLock;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use recount_connectors::Format;
 use recount_connectors::kafka::check::{CheckSettings, Level, Report, Role, check};
-use recount_connectors::kafka::source::TopicFormat;
+use recount_connectors::kafka::source::{KafkaSourceSettings, Topic, TopicFormat};
 use recount_connectors::kafka::{
     Client, ClientSettings, Content, KafkaError, KeyBy, ProduceSettings, Produced, Timestamps, produce,
 };
 use recount_connectors::workload::{Workload, WorkloadSettings, write_file};
-use recount_tests::kafka::{Broker, BrokerSettings, Record, Topics};
+use recount_dataflow::engine::Settings;
+use recount_tests::disk::FaultDisk;
+use recount_tests::kafka::{Broker, BrokerSettings, Operation, Record, Resource, Right, Topics};
+use recount_tests::pipeline::Pipeline;
 use tempfile::TempDir;
 
 const DAY_MS: i64 = 86_400_000;
+/// A minute of 2023.
+const NOON_MS: i64 = 1_699_963_200_000;
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One broker for all tests of this file.
 fn broker() -> &'static Broker {
@@ -205,4 +212,48 @@ fn a_check_says_what_is_there_and_what_is_not_right() {
     let stranger = Client::new(&login("SCRAM-SHA-512", "s3cret")).unwrap();
     let report = checked(&stranger, vec![event_check("fine")]).unwrap();
     assert_eq!(findings(&report), [(Level::Failure, "topic_missing")]);
+}
+
+/// That nothing comes because this user may not read the topic any more is no end of the topic, and passes when it may again.
+#[test]
+fn a_topic_that_may_not_be_read_any_more_is_not_taken_for_read_to_its_end() {
+    let topics = Topics::of(broker().servers());
+    topics.create("revoked", 1, &[("retention.ms", "-1")]);
+    let reading = |resource, prefix| Right { user: "ann", resource, prefix, operation: Operation::Read };
+    let reads = reading(Resource::Topic, "revoked");
+    topics.allow(&[reads, reading(Resource::Group, "recount")]);
+    let produce = |id: &str| {
+        let click = format!(r#"{{"click":{{"click_id":"{id}","ad_id":"ad","timestamp":{NOON_MS}}}}}"#);
+        topics.produce("revoked", &[Record { timestamp_ms: Some(NOON_MS), ..Record::of(click) }]);
+    };
+    produce("c1");
+    let read = Topic { name: "revoked".to_owned(), format: TopicFormat::Json };
+    let metadata_interval = Duration::from_millis(200);
+    let kafka = KafkaSourceSettings {
+        metadata_interval,
+        ..KafkaSourceSettings::new(login("SCRAM-SHA-512", "s3cret"), vec![read])
+    };
+    let disk = Arc::new(FaultDisk::default());
+    let mut pipeline =
+        Pipeline::start(disk, &kafka, &Settings::default()).unwrap_or_else(|stopped| panic!("{}", stopped.0));
+    let wait_until_at_end = |pipeline: &mut Pipeline, is_at_end: bool| {
+        let began = Instant::now();
+        loop {
+            pipeline.take(NOON_MS).unwrap();
+            let wall_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+            let progress = pipeline.source.stats().partitions(wall_ms + DAY_MS);
+            if (progress[0].lag_seconds == Some(0.0)) == is_at_end {
+                return;
+            }
+            assert!(began.elapsed() < PATIENCE, "{progress:?}");
+        }
+    };
+    pipeline.read(1, NOON_MS).unwrap();
+    wait_until_at_end(&mut pipeline, true);
+    topics.deny(&reads);
+    wait_until_at_end(&mut pipeline, false);
+    topics.deny_no_more(&reads);
+    wait_until_at_end(&mut pipeline, true);
+    produce("c2");
+    pipeline.read(2, NOON_MS).unwrap();
 }

@@ -33,11 +33,12 @@ impl Collector for KafkaCollector {
         let help = "Offsets of a partition that can be read and were not, as the broker said last";
         let lags = named.iter().filter_map(|(labels, one)| Some((*labels, one.lag_records?)));
         writer.gauges("kafka_lag_records", help, lags)?;
-        let help = "Age of the newest record that was read of a partition; 0 at its end";
+        let help =
+            "For how long it is not known that all of a partition was read; 0 at its end, while its broker answers";
         let ages = named.iter().filter_map(|(labels, one)| Some((*labels, one.lag_seconds?)));
         writer.seconds("kafka_lag", help, ages)?;
-        let help = "The partition that holds freshness back, by the age of its newest record that was read";
-        let slowest = named.iter().filter(|(_, one)| one.lag_records != Some(0));
+        let help = "The partition that holds freshness back, by for how long it is not known that all of it was read";
+        let slowest = named.iter().filter(|(_, one)| one.lag_seconds != Some(0.0));
         let age = |one: &PartitionProgress| one.lag_seconds.unwrap_or(f64::INFINITY);
         let slowest = slowest.max_by(|(_, a), (_, b)| age(a).total_cmp(&age(b)));
         writer.seconds("kafka_slowest_partition", help, slowest.map(|(labels, one)| (*labels, age(one))))?;

@@ -198,6 +198,16 @@ impl Topics {
         rights.iter().for_each(|right| wire.allow(right));
     }
 
+    /// Denies a user a right, whatever else is allowed.
+    pub fn deny(&self, right: &Right<'_>) {
+        Wire::connect(&self.servers).deny(right);
+    }
+
+    /// Takes back that a right was denied.
+    pub fn deny_no_more(&self, right: &Right<'_>) {
+        Wire::connect(&self.servers).deny_no_more(right);
+    }
+
     /// Writes records, and waits until all replicas in sync have them.
     pub fn produce(&self, topic: &str, records: &[Record]) {
         let mut config = config(&self.servers);

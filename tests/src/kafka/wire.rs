@@ -10,6 +10,7 @@ use super::rights::Right;
 /// Requests, by their numbers in the protocol.
 const WRITE_TXN_MARKERS: i16 = 27;
 const CREATE_ACLS: i16 = 30;
+const DELETE_ACLS: i16 = 31;
 const ELECT_LEADERS: i16 = 43;
 const ALTER_PARTITION_REASSIGNMENTS: i16 = 45;
 const DESCRIBE_PRODUCERS: i16 = 61;
@@ -22,6 +23,7 @@ const ELECTION_NOT_NEEDED: i16 = 84;
 
 /// The numbers of names that are prefixes, and of what is allowed rather than denied.
 const PREFIXED: u8 = 4;
+const DENY: u8 = 2;
 const ALLOW: u8 = 3;
 
 /// A transaction that is open in a partition.
@@ -76,6 +78,20 @@ impl Wire {
 
     /// Gives a user a right.
     pub(super) fn allow(&mut self, right: &Right<'_>) {
+        self.change_rule(CREATE_ACLS, right, ALLOW);
+    }
+
+    /// Denies a user a right.
+    pub(super) fn deny(&mut self, right: &Right<'_>) {
+        self.change_rule(CREATE_ACLS, right, DENY);
+    }
+
+    /// Takes back that a right was denied.
+    pub(super) fn deny_no_more(&mut self, right: &Right<'_>) {
+        self.change_rule(DELETE_ACLS, right, DENY);
+    }
+
+    fn change_rule(&mut self, request: i16, right: &Right<'_>, permission: u8) {
         let mut body = Body::default();
         body.int32(1);
         body.int8(right.resource as u8);
@@ -85,10 +101,10 @@ impl Wire {
         // From any host.
         body.string("*");
         body.int8(right.operation as u8);
-        body.int8(ALLOW);
-        let answer = self.ask(CREATE_ACLS, 1, false, &body.bytes);
+        body.int8(permission);
+        let answer = self.ask(request, 1, false, &body.bytes);
         // The time of throttling, the number of results.
-        assert_eq!(error_at(&answer, 4 + 4), 0, "{right:?} can not be given");
+        assert_eq!(error_at(&answer, 4 + 4), 0, "the rule for {right:?} can not be changed");
     }
 
     /// The transactions that are open in a partition, which this broker leads.

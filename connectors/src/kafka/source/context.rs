@@ -1,6 +1,7 @@
 //! What the source's client says by itself.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -24,7 +25,8 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        self.stats.observe(&statistics);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.stats.observe(&statistics, now.map_or(0, |since| since.as_millis() as i64));
     }
 
     fn error(&self, error: Cause, reason: &str) {

@@ -28,6 +28,13 @@ pub(in crate::kafka) struct TopicDescription {
     pub(in crate::kafka) rights: Option<Vec<i32>>,
 }
 
+impl TopicDescription {
+    /// Whether the broker says that this user may read records of it.
+    pub(in crate::kafka) fn may_be_read(&self) -> bool {
+        self.rights.as_ref().is_some_and(|rights| rights.contains(&READ))
+    }
+}
+
 /// The right to read records, as the protocol numbers it.
 pub(in crate::kafka) const READ: i32 = c::rd_kafka_AclOperation_t::RD_KAFKA_ACL_OPERATION_READ as i32;
 /// The right to write records.

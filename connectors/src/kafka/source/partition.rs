@@ -218,7 +218,11 @@ impl Partition {
                 Some(Err(Cause::PartitionEOF(_))) => return Read { full: None, stop: Stop::End },
                 Some(Err(cause)) => match trouble(&cause) {
                     Some(trouble) => return Read { full: None, stop: Stop::Trouble(trouble) },
-                    // librdkafka tries again by itself, and the watch has told of it.
+                    // librdkafka tries again by itself; what is of a connection the watch has told of.
+                    None if cause.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
+                        self.stats.refuse();
+                        continue;
+                    }
                     None => continue,
                 },
                 Some(Ok(message)) => message,

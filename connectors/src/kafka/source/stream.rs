@@ -80,7 +80,7 @@ impl StreamFeed {
                     self.next = Upcoming::Batch { first_ms, max_ms };
                 }
             }
-            reading.stats.is_at_end.store(self.next == Upcoming::End, Ordering::Relaxed);
+            reading.stats.hear(self.next == Upcoming::End);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::super::native::TopicDescription;
 use super::super::share::Share;
 use super::super::shared::News;
 use super::super::stats::StreamStats;
@@ -64,6 +65,12 @@ impl Control {
         if !change.ends.is_empty() || !change.begins.is_empty() {
             self.list.add(change)?;
             self.publish();
+        }
+        for stats in self.reading.values() {
+            // Who is at the end of a partition gets no record that would show it.
+            if topics.get(stats.place().0).is_some_and(TopicDescription::may_be_read) {
+                stats.allow();
+            }
         }
         self.let_go()?;
         self.say_what_is_left_out();
