@@ -34,6 +34,12 @@ pub trait Source: Send {
     /// Hears of positions (next offsets by stream) that are bound for good, for whoever outside follows how far reading has come.
     fn bound(&mut self, _positions: &[(u16, u64)]) {}
 
+    /// The names of what may have lost records that were read before, in between others that are still there. It is asked for where
+    /// fewer records come again than were bound.
+    fn compacted(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What ends the source from another thread.
     fn stopper(&self) -> Stopper;
 

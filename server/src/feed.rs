@@ -40,6 +40,35 @@ pub enum FeedError {
     /// What was bound before can not be read.
     #[error(transparent)]
     Bindings(#[from] BindingError),
+    /// Records are gone that epochs were bound to, from between others.
+    #[error(
+        "epoch {epoch} can not be made again: of {topics} Kafka has most likely compacted records that were counted in it, which no \
+         checkpoint holds. Bring the records back, or begin a new store; and raise min.compaction.lag.ms of these topics, as \
+         recount kafka check says. (It was bound as {bound}, and comes to {found}.)"
+    )]
+    Compacted {
+        /// The epoch.
+        epoch: u64,
+        /// The topics that are compacted.
+        topics: String,
+        /// What the binding says.
+        bound: String,
+        /// What was read again.
+        found: String,
+    },
+}
+
+impl FeedError {
+    /// Why an epoch could not be made again from this source.
+    pub(crate) fn of_replay(error: EngineError, source: &dyn Source) -> FeedError {
+        match error {
+            EngineError::Rebound { epoch, bound, found } => match source.compacted() {
+                topics if topics.is_empty() => EngineError::Rebound { epoch, bound, found }.into(),
+                topics => FeedError::Compacted { epoch, topics: topics.join(", "), bound, found },
+            },
+            other => other.into(),
+        }
+    }
 }
 
 /// What was bound to epochs before, in their order.
@@ -217,7 +246,8 @@ impl Feeding {
             if self.is_stopped() || !self.wait_for_followers() {
                 return Ok(false);
             }
-            self.engine.close_bound(&binding)?;
+            let closed = self.engine.close_bound(&binding);
+            closed.map_err(|error| FeedError::of_replay(error, &*self.source))?;
             if self.is_too_large() {
                 self.put_brake_on()?;
             }

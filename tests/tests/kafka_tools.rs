@@ -69,7 +69,8 @@ fn event_check(topic: &str) -> (String, Role) {
 }
 
 fn checked(client: &Client, topics: Vec<(String, Role)>) -> Result<Report, KafkaError> {
-    check(client, &CheckSettings { topics, correction_horizon_ms: 7 * DAY_MS, wait: Duration::from_secs(20) })
+    let (correction_horizon_ms, restart_ms, wait) = (7 * DAY_MS, 60_000, Duration::from_secs(20));
+    check(client, &CheckSettings { topics, correction_horizon_ms, restart_ms, wait })
 }
 
 fn findings(report: &Report) -> Vec<(Level, &str)> {

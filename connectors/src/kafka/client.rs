@@ -161,6 +161,11 @@ impl Client {
         Ok(self.topic_settings(topic, wait)?.get(name).and_then(|value| value.parse().ok()))
     }
 
+    /// Whether Kafka takes records from a topic that later ones replace; false where this user may not see it.
+    pub(super) fn is_compacted(&self, topic: &str, wait: Duration) -> Result<bool, KafkaError> {
+        Ok(self.topic_settings(topic, wait)?.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")))
+    }
+
     /// Of a client that only asks.
     pub(crate) fn asking_config(&self) -> ClientConfig {
         let mut config = self.config.clone();

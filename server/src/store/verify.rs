@@ -21,6 +21,7 @@ use recount_dataflow::store::{BindingSink, EpochBinding};
 use thiserror::Error;
 
 use super::{KafkaInput, StoreError, kafka};
+use crate::feed::FeedError;
 
 /// How long to wait for the log's records before looking again.
 const STEP: Duration = Duration::from_secs(1);
@@ -294,7 +295,11 @@ impl Again {
                 }
             }
         }
-        Ok(self.engine.close_bound(binding)?)
+        let closed = self.engine.close_bound(binding);
+        closed.map_err(|error| match FeedError::of_replay(error, &*self.source) {
+            FeedError::Engine(error) => error.into(),
+            other => VerifyError::Mismatch(other.to_string()),
+        })
     }
 
     /// Names the streams that the process that writes has begun meanwhile.

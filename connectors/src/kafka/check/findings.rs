@@ -1,6 +1,6 @@
 //! What of a topic's settings would cost records, or keep them from coming in.
 
-use super::{Role, TopicReport};
+use super::{CheckSettings, Role, TopicReport};
 use crate::kafka::Rights;
 use crate::kafka::source::TopicFormat;
 
@@ -40,13 +40,14 @@ pub(super) fn missing(topic: &str, role: &Role) -> Finding {
 }
 
 /// All that is to be said of one topic.
-pub(super) fn of_topic(topic: &TopicReport, role: &Role, correction_horizon_ms: i64) -> Vec<Finding> {
+pub(super) fn of_topic(topic: &TopicReport, role: &Role, settings: &CheckSettings) -> Vec<Finding> {
     let mut found = Found { topic: &topic.name, findings: Vec::new() };
     found.of_replicas(topic, matches!(role, Role::Write { .. }));
     match role {
         Role::Read { format } => {
             found.of_records(topic);
-            found.of_retention(topic, correction_horizon_ms);
+            found.of_retention(topic, settings.correction_horizon_ms);
+            found.of_compaction(topic, settings.restart_ms);
             if topic.cleanup().is_some_and(|policy| policy.contains("compact")) && *format != TopicFormat::Verdict {
                 found.warning(
                     "compacted",
@@ -172,6 +173,22 @@ impl Found<'_> {
         }
     }
 
+    fn of_compaction(&mut self, topic: &TopicReport, restart_ms: i64) {
+        if !topic.cleanup().is_some_and(|policy| policy.contains("compact")) {
+            return;
+        }
+        if let Some(lag_ms) = topic.number("min.compaction.lag.ms").filter(|lag_ms| *lag_ms < restart_ms) {
+            self.warning(
+                "compaction_early",
+                format!(
+                    "records may be compacted {lag_ms} ms after they were written (min.compaction.lag.ms), and a start needs \
+                those that no checkpoint holds; keep them at least {restart_ms} ms, which is the checkpoints that are kept and an \
+                hour, or longer where the service may be away for longer"
+                ),
+            );
+        }
+    }
+
     fn of_cleanup(&mut self, topic: &TopicReport, compacted: bool) {
         match (topic.cleanup(), compacted) {
             (Some(policy), true) if policy != "compact" => self.failure("not_compacted", format!(
@@ -187,6 +204,8 @@ impl Found<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const DAY_MS: i64 = 86_400_000;
@@ -201,7 +220,13 @@ mod tests {
     }
 
     fn names(topic: &TopicReport, role: &Role) -> Vec<&'static str> {
-        of_topic(topic, role, 7 * DAY_MS).into_iter().map(|finding| finding.name).collect()
+        let settings = CheckSettings {
+            topics: Vec::new(),
+            correction_horizon_ms: 7 * DAY_MS,
+            restart_ms: 60_000,
+            wait: Duration::ZERO,
+        };
+        of_topic(topic, role, &settings).into_iter().map(|finding| finding.name).collect()
     }
 
     #[test]
@@ -227,6 +252,18 @@ mod tests {
         assert_eq!(names(&topic(&compact), &Role::Write { compacted: false }), ["compacted"]);
         let delete = [("cleanup.policy", "compact,delete"), ("min.insync.replicas", "2")];
         assert_eq!(names(&topic(&delete), &Role::Write { compacted: true }), ["not_compacted"]);
+    }
+
+    #[test]
+    fn what_a_start_needs_must_not_be_compacted_whatever_the_format() {
+        let settings = |lag_ms| {
+            topic(&[("cleanup.policy", "compact"), ("min.insync.replicas", "2"), ("min.compaction.lag.ms", lag_ms)])
+        };
+        let verdicts = Role::Read { format: TopicFormat::Verdict };
+        assert_eq!(names(&settings("59999"), &verdicts), ["compaction_early"]);
+        assert_eq!(names(&settings("60000"), &verdicts), Vec::<&str>::new());
+        assert_eq!(names(&settings("0"), &read()), ["compaction_early", "compacted"]);
+        assert_eq!(names(&settings("0"), &Role::Write { compacted: true }), Vec::<&str>::new());
     }
 
     #[test]

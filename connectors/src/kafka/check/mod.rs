@@ -36,6 +36,8 @@ pub struct CheckSettings {
     pub topics: Vec<(String, Role)>,
     /// How far back a replay may have to read, in ms.
     pub correction_horizon_ms: i64,
+    /// For how long a start may need records as they were, in ms: since the checkpoint that it goes on from.
+    pub restart_ms: i64,
     /// How long a question may take.
     pub wait: Duration,
 }
@@ -112,7 +114,7 @@ pub fn check(client: &Client, settings: &CheckSettings) -> Result<Report, KafkaE
         match connection.topic(name, settings.wait) {
             Ok(topic) => {
                 let described = describe(client, &connection, &topic, role, settings.wait)?;
-                report.findings.extend(findings::of_topic(&described, role, settings.correction_horizon_ms));
+                report.findings.extend(findings::of_topic(&described, role, settings));
                 report.topics.push(described);
             }
             Err(KafkaError::NoTopic { topic }) => report.findings.push(findings::missing(&topic, role)),

@@ -18,7 +18,6 @@ use self::absent::Absent;
 use self::ask::Broker;
 pub use self::look::look;
 use self::plan::{Look, Wants};
-use super::Resume;
 use super::bell::Bell;
 use super::check::{Standing, gap_of_offsets, gap_of_topic};
 use super::context::Context;
@@ -30,6 +29,7 @@ use super::settings::{AcceptedGap, KafkaSourceSettings};
 use super::share::Share;
 use super::shared::{Known, News, Shared};
 use super::stats::StreamStats;
+use super::{Resume, SETTINGS_WAIT};
 use crate::kafka::{Client, KafkaError, Watch, creation};
 use crate::streams::Streams;
 
@@ -98,7 +98,7 @@ pub(super) fn check_formats(settings: &KafkaSourceSettings, list: &Streams) -> R
     Ok(())
 }
 
-/// Whether everything that streams ever began with is still there.
+/// Whether everything that streams ever began with is still there. Of a compacted topic nobody knows.
 ///
 /// # Errors
 /// Where the cluster does not answer.
@@ -114,6 +114,12 @@ pub fn is_whole(settings: &KafkaSourceSettings, list: &Streams) -> Result<bool, 
             return Ok(false);
         }
         if gap_of_offsets(standing, broker.offsets(&stream.topic, stream.partition)?).is_some() {
+            return Ok(false);
+        }
+    }
+    for topic in topics.keys() {
+        if client.is_compacted(topic, SETTINGS_WAIT)? {
+            tracing::info!(topic, "is compacted, so that not everything that was read can be read again");
             return Ok(false);
         }
     }

@@ -31,6 +31,7 @@ mod skew;
 mod stats;
 mod stream;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
@@ -64,6 +65,8 @@ pub(super) use lookup::is_gone;
 pub use settings::{AcceptedGap, KafkaSourceSettings, Start, Topic, place_of};
 pub use stats::{KafkaStats, PartitionProgress};
 
+/// How long a question for the settings of a topic may take.
+const SETTINGS_WAIT: Duration = Duration::from_secs(5);
 /// A batch's timestamps lie in a part of what partitions should be apart at most.
 const SPANS_IN_REACH: i64 = 4;
 /// Where there is no bound, batches end where they are full.
@@ -285,6 +288,14 @@ impl Source for KafkaSource {
 
     fn bound(&mut self, positions: &[(u16, u64)]) {
         self.shared.put_bound(positions);
+    }
+
+    fn compacted(&self) -> Vec<String> {
+        let streams = self.streams().into_iter().map(|stream| stream.source);
+        let topics: BTreeSet<String> = streams.collect();
+        // Where nobody answers nothing is known.
+        let is_compacted = |topic: &String| self.client.is_compacted(topic, SETTINGS_WAIT).unwrap_or_default();
+        topics.into_iter().filter(is_compacted).collect()
     }
 
     fn stopper(&self) -> Stopper {

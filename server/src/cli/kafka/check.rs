@@ -16,6 +16,8 @@ use crate::config::Config;
 
 /// How long one question may take.
 const WAIT: Duration = Duration::from_secs(15);
+/// For how long the service may be away, where nobody has said so.
+const OUTAGE: Duration = Duration::from_secs(3_600);
 
 /// What to look at, beside what the settings name.
 #[derive(Debug, Args)]
@@ -41,7 +43,12 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
     logging::start(&config)?;
     let mut report = Report::default();
     for (client, topics) in looked_at(args, &config)? {
-        let settings = CheckSettings { topics, correction_horizon_ms: config.rules.correction_horizon_ms, wait: WAIT };
+        let settings = CheckSettings {
+            topics,
+            correction_horizon_ms: config.rules.correction_horizon_ms,
+            restart_ms: restart_ms(&config),
+            wait: WAIT,
+        };
         let found = check(&client, &settings).map_err(not_ready)?;
         report.brokers.extend(found.brokers);
         report.topics.extend(found.topics);
@@ -60,6 +67,13 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
         1 => Err(CliError::failed("one finding has to be put right before this can work")),
         _ => Err(CliError::failed(format!("{failures} findings have to be put right before this can work"))),
     }
+}
+
+/// For how long a start may need records as they were: since the oldest checkpoint that is kept, and for as long as the service was
+/// away.
+fn restart_ms(config: &Config) -> i64 {
+    let kept = config.checkpoint_interval.saturating_mul(u32::try_from(config.checkpoints_kept).unwrap_or(u32::MAX));
+    i64::try_from(kept.saturating_add(OUTAGE).as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Who could not be reached is a failed check, not a service that is not ready.
