@@ -252,9 +252,6 @@ impl Control {
 
     /// Begins to read every stream that is not read yet.
     fn assign(&mut self, streams: &[u16]) -> Result<(), KafkaSourceError> {
-        if self.reading.is_empty() {
-            self.share_among(streams.len() + self.absent.len())?;
-        }
         let mut assignment = TopicPartitionList::new();
         for &number in streams {
             let stream = self.list.all()[usize::from(number)].clone();

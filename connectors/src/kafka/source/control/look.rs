@@ -80,6 +80,9 @@ impl Control {
             topics.contains_key(&stream.topic) && !absent.iter().any(|one| one.is(&stream.topic, stream.partition))
         };
         let new: Vec<u16> = self.what_to_look_at().going_on().filter(is_new).filter(is_there).collect();
+        if self.reading.is_empty() && !new.is_empty() {
+            self.share_among(topics.values().map(|topic| topic.partitions as usize).sum())?;
+        }
         self.assign(&new)
     }
 
