@@ -220,9 +220,8 @@ fn a_check_says_what_is_there_and_what_is_not_right() {
 fn a_topic_that_may_not_be_read_any_more_is_not_taken_for_read_to_its_end() {
     let topics = Topics::of(broker().servers());
     topics.create("revoked", 1, &[("retention.ms", "-1")]);
-    let reading = |resource, prefix| Right { user: "ann", resource, prefix, operation: Operation::Read };
-    let reads = reading(Resource::Topic, "revoked");
-    topics.allow(&[reads, reading(Resource::Group, "recount")]);
+    let reads = Right { user: "ann", resource: Resource::Topic, prefix: "revoked", operation: Operation::Read };
+    topics.allow(&[reads]);
     let produce = |id: &str| {
         let click = format!(r#"{{"click":{{"click_id":"{id}","ad_id":"ad","timestamp":{NOON_MS}}}}}"#);
         topics.produce("revoked", &[Record { timestamp_ms: Some(NOON_MS), ..Record::of(click) }]);

@@ -363,6 +363,9 @@ fn consumer(
     unless_given("fetch.queue.backoff.ms", "10".to_owned());
     unless_given("fetch.wait.max.ms", "100".to_owned());
     unless_given("statistics.interval.ms", "1000".to_owned());
+    // There is no session, since nobody joins the group. For so long a commit waits for who coordinates it, and so does the end of the
+    // consumer.
+    unless_given("session.timeout.ms", "3000".to_owned());
     config.create_with_context(context).map_err(|cause| creation(cause).into())
 }
 
