@@ -92,6 +92,12 @@ async fn every_run_over_topics_comes_to_the_model_and_the_same_bindings_to_the_s
     published.check(&traffic.rows());
     assert!(published.is_exact() && published.corrections.len() > 50, "{}", published.corrections.len());
 
+    // What was counted is held against both topics, also where one of them was taken out of the settings since.
+    let servers = broker().servers();
+    let only_clicks = format!(r#"[{{ name = "{}", format = "click" }}]"#, NAMES[0]);
+    let (code, said) = recount(&first, "verify", &settings(&servers, &only_clicks));
+    assert!(code == Some(0) && said.contains("1,000 records from its beginning"), "{said}");
+
     let cut_otherwise = sinks("topics2");
     let mut daemon = start(&cut_otherwise, &other, NAMES, &[("ENGINE__EPOCH_RECORDS", "7")]).await;
     counted(&mut daemon, 1_000).await;
