@@ -178,9 +178,12 @@ async fn verdicts_may_be_compacted_once_a_checkpoint_holds_them() {
     assert_eq!(metrics(daemon.newest_rows().await), rows);
     assert_eq!(rows.iter().map(|(_, metrics)| metrics.invalid_clicks).sum::<i64>(), CLICKS - 20);
 
-    // What was counted of these is compacted later, and a checkpoint holds it.
+    // What was counted of these is compacted later, and a checkpoint holds it; so does a second one what came since.
     judge("last-verdicts", 0..CLICKS, "VALID", 50);
     counted(&mut daemon, (3 * CLICKS + 1) as usize).await;
+    daemon.checkpoint().await;
+    topics().produce("kept-clicks", &[Record::of(click("late", "ad0", NOON_MS))]);
+    counted(&mut daemon, (3 * CLICKS + 2) as usize).await;
     assert_eq!(daemon.stop().await.0, Some(0));
     judge("last-verdicts", 0..CLICKS, "INVALID", 60);
     judge("last-verdicts", CLICKS..CLICKS + 1, "VALID", 70);
@@ -190,7 +193,7 @@ async fn verdicts_may_be_compacted_once_a_checkpoint_holds_them() {
 
     // And these are bound when the service is killed, and no checkpoint holds them.
     let mut daemon = Daemon::start_with(&compact, &settings).await;
-    counted(&mut daemon, (4 * CLICKS + 2) as usize).await;
+    counted(&mut daemon, (4 * CLICKS + 3) as usize).await;
     daemon.kill();
     judge("last-verdicts", 0..CLICKS, "VALID", 80);
     judge("last-verdicts", CLICKS..CLICKS + 1, "VALID", 90);

@@ -55,8 +55,8 @@ pub(crate) enum VerifyError {
     },
     /// The only checkpoint is the one that the replay began from.
     #[error(
-        "the log's head is gone, and there is no checkpoint but {number}, where this began: there is nothing to hold its state \
-         against; try again when the service has written another"
+        "not everything that was read can be read again, and there is no checkpoint but {number}, where this began: there is nothing \
+         to hold its state against; try again when the service has written another"
     )]
     NothingCompared {
         /// Its number.
