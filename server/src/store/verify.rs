@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use recount_connectors::bindings::{BindingError, Bindings};
+use recount_connectors::bindings::{BindingError, Bindings, newest_bound};
 use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{LogSource, LogView};
@@ -110,18 +110,21 @@ pub(crate) fn verify(
 ) -> Result<Verified, VerifyError> {
     let dir = DataDir::read_only(Arc::new(SystemDisk::open(dir)?))?;
     dir.check_begun()?;
-    let records = Records::of(&dir, kafka)?;
     let checkpoints = Checkpoints::new(CheckpointFiles::open(&dir, place)?.store());
     let held = Held::all_after(&checkpoints, 0)?;
+    held.check_bound(&dir)?;
     let newest_held = held.newest();
-    let mut again = Again::start(&dir, &records, held, workers)?;
-    again.follow(Bindings::read(&dir, again.verified.first)?, &mut progress)?;
+    // In this order: the log is looked at when what it is held against is known, and does not grow for who only reads it.
+    let bound = newest_bound(&dir)?;
+    let mut again = Again::start(&dir, &Records::of(&dir, kafka)?, held, workers)?;
+    again.follow(&dir, bound, &mut progress)?;
     // Those that came meanwhile have to be whole as well, and bound.
     let came = Held::all_after(&checkpoints, newest_held)?;
     check_newest(&checkpoints, newest_held)?;
     came.check_bound(&dir)?;
     if again.verified.checkpoints == 0 && came.newest() > newest_held {
-        again.go_on(&dir, came, &mut progress)?;
+        let bound = again.go_on(&dir, &Records::of(&dir, kafka)?, came)?;
+        again.follow(&dir, bound, &mut progress)?;
     }
     again.engine.drain()?;
     match again.verified {
@@ -227,7 +230,6 @@ struct Again {
 impl Again {
     /// Begins with the log's beginning, or where that is gone, with the oldest checkpoint.
     fn start(dir: &DataDir, records: &Records<'_>, mut held: Held, workers: usize) -> Result<Again, VerifyError> {
-        held.check_bound(dir)?;
         let settings = Settings {
             rules: dir.rules(),
             workers,
@@ -247,13 +249,12 @@ impl Again {
         Ok(again)
     }
 
-    /// Makes epochs again as they were bound.
-    fn follow(
-        &mut self,
-        bindings: impl Iterator<Item = Result<EpochBinding, BindingError>>,
-        progress: &mut impl FnMut(u64),
-    ) -> Result<(), VerifyError> {
-        for binding in bindings {
+    /// Makes epochs again as they were bound, up to one.
+    fn follow(&mut self, dir: &DataDir, bound: u64, progress: &mut impl FnMut(u64)) -> Result<(), VerifyError> {
+        let is_due = |binding: &Result<EpochBinding, BindingError>| {
+            binding.as_ref().map_or(true, |binding| binding.epoch <= bound)
+        };
+        for binding in Bindings::read(dir, self.verified.newest + 1)?.take_while(is_due) {
             let binding = binding?;
             self.make(&binding)?;
             self.verified.newest = binding.epoch;
@@ -271,15 +272,16 @@ impl Again {
         }
     }
 
-    /// Goes on as far as checkpoints that came meanwhile, and compares those that are ahead.
-    fn go_on(&mut self, dir: &DataDir, came: Held, progress: &mut impl FnMut(u64)) -> Result<(), VerifyError> {
+    /// Goes on to checkpoints that came meanwhile: those that are ahead are compared. Returns the last epoch among them.
+    fn go_on(&mut self, dir: &DataDir, records: &Records<'_>, came: Held) -> Result<u64, VerifyError> {
+        self.engine.drain()?;
         let newest = self.verified.newest;
         self.held.checkpoints = came.checkpoints.into_iter().filter(|came| newest < came.epoch()).collect();
-        let end = self.held.checkpoints.back().map_or(newest, Checkpoint::epoch);
-        let is_due = |binding: &Result<EpochBinding, BindingError>| {
-            binding.as_ref().map_or(true, |binding| binding.epoch <= end)
-        };
-        self.follow(Bindings::read(dir, newest + 1)?.take_while(is_due), progress)
+        let positions = self.engine.reader().snapshot(None).map(|snapshot| snapshot.positions()).unwrap_or_default();
+        let positions: Vec<Position> =
+            positions.into_iter().map(|(stream, offset)| Position { stream, offset }).collect();
+        self.source = records.read(dir, &positions)?;
+        Ok(self.held.checkpoints.back().map_or(newest, Checkpoint::epoch))
     }
 
     fn make(&mut self, binding: &EpochBinding) -> Result<(), VerifyError> {
