@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use support::daemon::{Daemon, click, manifests, recount};
+use support::daemon::{Daemon, click, manifests, recount, refused};
 use support::{MINUTE_MS, NOON_MS};
 
 const SELDOM: &[(&str, &str)] = &[("CHECKPOINT__INTERVAL", "1h")];
@@ -134,6 +134,38 @@ async fn a_checkpoint_of_other_records_is_a_mismatch() {
     copy(&other.path().join("runs"), &dir.path().join("runs"));
     assert_eq!(recount(&["checkpoint", "verify"], dir.path()).0, Some(0));
     fails(dir.path(), 3, "but checkpoint 2 holds");
+}
+
+#[tokio::test]
+async fn a_checkpoint_beside_another_parent_than_its_own_can_not_be_used() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    killed_after(dir.path(), SELDOM, &["a"]).await;
+    copy(dir.path(), other.path());
+    killed_after(dir.path(), SELDOM, &["b", "c"]).await;
+    killed_after(other.path(), SELDOM, &["x"]).await;
+    let foreign = manifests(other.path()).pop().unwrap();
+    fs::copy(&foreign, dir.path().join("runs").join(foreign.file_name().unwrap())).unwrap();
+    let (code, stdout, _) = recount(&["checkpoint", "verify"], dir.path());
+    assert!(code == Some(1) && stdout.contains("another checkpoint 2"), "{stdout}");
+    fails(dir.path(), 1, "another checkpoint 2");
+    let (code, said) = refused(dir.path(), SELDOM).await;
+    assert!(code == Some(1) && said.contains("another checkpoint 2"), "{said}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_by_other_rules_than_the_stores_is_refused() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    killed_after(dir.path(), SELDOM, &["a"]).await;
+    copy(dir.path(), other.path());
+    assert_eq!(recount(&["rebuild", "--correction-horizon", "14d"], other.path()).0, Some(0));
+    fs::remove_dir_all(dir.path().join("runs")).unwrap();
+    copy(&other.path().join("runs-000001"), &dir.path().join("runs"));
+    assert_eq!(recount(&["checkpoint", "verify"], dir.path()).0, Some(0));
+    let words =
+        "checkpoint 1 was made by other settings than store.json has (correction_horizon was 14d and is now 7d)";
+    fails(dir.path(), 1, words);
+    let (code, said) = refused(dir.path(), SELDOM).await;
+    assert!(code == Some(1) && said.contains(words), "{said}");
 }
 
 #[tokio::test]

@@ -246,6 +246,11 @@ impl DataDir {
         self.store.rules
     }
 
+    /// The settings in which rules that something here was made by differ from the store's, each with both values.
+    pub fn differences(&self, made_by: &Rules) -> Vec<String> {
+        store_file::differences(made_by, &self.store.rules)
+    }
+
     /// What says whether this process is still the one that writes.
     ///
     /// # Panics

@@ -197,7 +197,7 @@ fn checksum(written: &Written) -> String {
 }
 
 /// The settings in which two sets of rules differ, each with both values.
-fn differences(stored: &Rules, given: &Rules) -> Vec<String> {
+pub(super) fn differences(stored: &Rules, given: &Rules) -> Vec<String> {
     let pairs = [
         ("allowed_lateness", stored.allowed_lateness_ms, given.allowed_lateness_ms),
         ("correction_horizon", stored.correction_horizon_ms, given.correction_horizon_ms),

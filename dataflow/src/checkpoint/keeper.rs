@@ -148,7 +148,21 @@ impl Checkpoints {
 
     fn load_once(&self, number: u64) -> Result<Checkpoint, CheckpointError> {
         let (manifest, _) = read(&*self.store, number)?;
+        self.check_parent(&manifest)?;
         Checkpoint::load(&*self.store, manifest)
+    }
+
+    /// Refuses a manifest beside another parent than it was made after: the two are not of one history. A parent that has gone, or can
+    /// not be read, says nothing.
+    fn check_parent(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        let Some((number, crc)) = manifest.parent else { return Ok(()) };
+        match read(&*self.store, number) {
+            Ok((_, found)) if found != crc => {
+                let what = format!("it was made after another checkpoint {number} than the one that is there");
+                Err(CheckpointError::damaged(&manifest::file_name(manifest.number), what))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn forget_copies(&self) -> Result<bool, CheckpointError> {

@@ -87,6 +87,20 @@ pub enum StoreError {
     /// Checkpoints are not where they should be, or can not be reached there.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// A checkpoint and `store.json` are not of one store at one time.
+    #[error(
+        "{dir}: checkpoint {number} was made by other settings than store.json has ({}), so they are not of one store, or not of one \
+         time; restore both from the same backup, or make everything anew with: recount rebuild --data-dir {dir}",
+        .differences.join(", ")
+    )]
+    OtherRules {
+        /// The directory.
+        dir: String,
+        /// The checkpoint's number.
+        number: u64,
+        /// Each setting that differs, with the checkpoint's value and the store's.
+        differences: Vec<String>,
+    },
     /// No checkpoint can be used, or none can be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -164,6 +178,15 @@ impl Records {
 
 /// What takes what retention takes: given partitions, the positions of the oldest checkpoint, and the wall clock in ms.
 pub(crate) type Retain = Box<dyn Fn(u16, &[Position], i64) -> Result<bool, StoreError> + Send>;
+
+/// Refuses a checkpoint that was not made by the store's rules.
+fn check_rules(dir: &DataDir, checkpoint: &Checkpoint) -> Result<(), StoreError> {
+    let differences = dir.differences(checkpoint.rules());
+    match differences.is_empty() {
+        true => Ok(()),
+        false => Err(StoreError::OtherRules { dir: dir.disk().place(""), number: checkpoint.number(), differences }),
+    }
+}
 
 /// Waits a moment; false where nobody should wait any more.
 fn wait_for_room(cause: &DiskError, stopping: &AtomicBool) -> bool {

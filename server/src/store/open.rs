@@ -27,7 +27,7 @@ use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::store::Store as Files;
 use tokio::sync::oneshot;
 
-use super::{Records, Store, StoreError, StoreSettings, kafka, wait_for_room};
+use super::{Records, Store, StoreError, StoreSettings, check_rules, kafka, wait_for_room};
 
 /// A directory that no other process writes in from here on.
 pub(crate) struct Begun<'a> {
@@ -135,6 +135,7 @@ impl Base {
             tracing::error!(number, %why, "a checkpoint is damaged; an older one is used, and more of the log is read again");
         }
         let (checkpoint, damaged) = (found.checkpoint, found.damaged.len());
+        checkpoint.as_ref().map(|checkpoint| check_rules(dir, checkpoint)).transpose()?;
         let epoch = checkpoint.as_ref().map_or(0, Checkpoint::epoch);
         let positions = checkpoint.as_ref().map(Checkpoint::positions).unwrap_or_default();
         let newest = newest_behind(dir, epoch)?;

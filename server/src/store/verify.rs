@@ -20,7 +20,7 @@ use recount_dataflow::read::Digest;
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use thiserror::Error;
 
-use super::{KafkaInput, StoreError, kafka};
+use super::{KafkaInput, StoreError, check_rules, kafka};
 use crate::feed::FeedError;
 
 /// How long to wait for the log's records before looking again.
@@ -230,6 +230,7 @@ struct Again {
 impl Again {
     /// Begins with the log's beginning, or where that is gone, with the oldest checkpoint.
     fn start(dir: &DataDir, records: &Records<'_>, mut held: Held, workers: usize) -> Result<Again, VerifyError> {
+        held.checkpoints.iter().try_for_each(|checkpoint| check_rules(dir, checkpoint))?;
         let settings = Settings {
             rules: dir.rules(),
             workers,
