@@ -169,6 +169,21 @@ async fn a_checkpoint_by_other_rules_than_the_stores_is_refused() {
 }
 
 #[tokio::test]
+async fn a_checkpoint_that_somebody_deletes_is_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut daemon = Daemon::start_with(dir.path(), SELDOM).await;
+    round(&mut daemon, "a").await;
+    round(&mut daemon, "b").await;
+    assert_eq!(daemon.metrics(["checkpoints_gone_total"]).await, [0.0]);
+    fs::remove_file(manifests(dir.path()).pop().unwrap()).unwrap();
+    round(&mut daemon, "c").await;
+    assert_eq!(daemon.metrics(["checkpoints_gone_total"]).await, [1.0]);
+    assert_eq!(verified(dir.path())["checkpoints"], 2);
+    let (_, said) = daemon.stop().await;
+    assert!(said.contains("deleted by somebody else"), "{said}");
+}
+
+#[tokio::test]
 async fn a_service_that_writes_checkpoints_all_the_time_does_not_run_away_from_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut daemon = Daemon::start_with(dir.path(), &[("CHECKPOINT__INTERVAL", "10ms")]).await;

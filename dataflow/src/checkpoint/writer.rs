@@ -77,6 +77,8 @@ pub struct Written {
     pub epoch: u64,
     /// Bytes of the pack written for it.
     pub bytes: u64,
+    /// How many of the checkpoints that were kept somebody else has deleted.
+    pub gone: usize,
 }
 
 impl Checkpointer {
@@ -187,8 +189,8 @@ impl Checkpointer {
         self.new_names.clear();
         (self.names, self.set_aside, self.outline) = (names, set_aside, outline);
         let number = self.commit(&held, states)?;
-        self.collect()?;
-        Ok(Some(Written { number, epoch, bytes: pack.map_or(0, |pack| pack.bytes) }))
+        let gone = self.collect()?;
+        Ok(Some(Written { number, epoch, bytes: pack.map_or(0, |pack| pack.bytes), gone }))
     }
 
     /// The packs of which less than half is still needed: what is, moves.
@@ -276,11 +278,16 @@ impl Checkpointer {
     }
 
     /// Removes the checkpoints beyond those that are kept, also those that could not be used, and every pack that no checkpoint needs.
-    /// Packs of a later writer are not ours to judge.
-    fn collect(&mut self) -> Result<(), CheckpointError> {
-        self.let_go();
+    /// Packs of a later writer are not ours to judge. Returns how many that were kept are not there.
+    fn collect(&mut self) -> Result<usize, CheckpointError> {
         let listing = CheckpointError::store("the directory of checkpoints", "listing");
         let files = self.store.list().map_err(listing)?;
+        let before = self.kept.len();
+        let made = self.kept.last().map(|kept| kept.number);
+        let is_there = |kept: &Kept| Some(kept.number) == made || files.contains(&manifest::file_name(kept.number));
+        self.kept.retain(is_there);
+        let gone = before - self.kept.len();
+        self.let_go();
         let kept: Vec<u64> = self.kept.iter().map(|kept| kept.number).collect();
         let newest = kept.last().copied().unwrap_or(0);
         let is_old =
@@ -297,7 +304,8 @@ impl Checkpointer {
             let pack = pack::number_of(name);
             pack.is_some_and(|(number, writer)| writer <= self.writer && !needed.contains(&number))
         };
-        files.iter().filter(is_unneeded).try_for_each(|name| self.delete(name))
+        files.iter().filter(is_unneeded).try_for_each(|name| self.delete(name))?;
+        Ok(gone)
     }
 
     /// Leaves the newest checkpoints, and of the older ones the one that somebody may have to go on from.

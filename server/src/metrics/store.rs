@@ -43,6 +43,8 @@ impl Collector for StoreCollector {
         writer.counter("checkpoint_failures", "Checkpoints that could not be written, and are tried again", failed)?;
         let damaged = self.damaged as u64;
         writer.gauge("checkpoints_damaged", "Checkpoints that could not be used when the service started", damaged)?;
+        let gone = stats.gone.load(Ordering::Relaxed);
+        writer.counter("checkpoints_gone", "Checkpoints that were kept, and were deleted by somebody else", gone)?;
         writer.syncs("binding_sync", "Syncs of what is bound to epochs", &(self.binding_syncs)())?;
         if let Some(budget) = &self.budget {
             writer.gauge("memory_budget_bytes", "What the state may take of memory", budget.bytes())?;

@@ -29,6 +29,8 @@ pub(crate) struct CheckpointStats {
     pub(crate) written: AtomicU64,
     /// How many could not be, for want of room or because the object store was away.
     pub(crate) failed: AtomicU64,
+    /// How many that were kept somebody else has deleted.
+    pub(crate) gone: AtomicU64,
     /// The last one.
     last: Mutex<Option<Last>>,
 }
@@ -218,6 +220,14 @@ impl Worker {
         let took = began.elapsed();
         tracing::debug!(?written, ?took, "a checkpoint is written");
         self.stats.written.fetch_add(1, Ordering::Relaxed);
+        if written.gone > 0 {
+            self.stats.gone.fetch_add(written.gone as u64, Ordering::Relaxed);
+            let gone = written.gone;
+            tracing::error!(
+                gone,
+                "checkpoints that were kept have been deleted by somebody else; is anything cleaning up in the store?"
+            );
+        }
         *self.stats.lock_last() = Some(Last { epoch: written.epoch, current_ms, written: Some((written.bytes, took)) });
         self.retain()?;
         Ok(Some(written))
