@@ -182,20 +182,36 @@ impl Daemon {
     /// # Errors
     /// Where the daemon has to stop.
     pub fn checkpoint(&mut self) -> Result<Option<Written>, Stopped> {
-        let written = match self.checkpointer.write() {
-            Err(error) if error.is_retryable() => return Ok(None),
-            written => written.map_err(Stopped::of)?,
-        };
-        let Some((epoch, positions)) = self.checkpointer.oldest() else { return Ok(written) };
-        let mut floor = vec![0; usize::from(self.dir.partitions())];
-        for position in positions {
-            floor[usize::from(position.stream)] = position.offset;
-        }
-        if self.log.retain(&floor, 0).map_err(Stopped::of)? > 0 {
-            delete_bindings_below(&self.dir, epoch + 1).map_err(Stopped::of)?;
-        }
-        Ok(written)
+        checkpoint(&mut self.checkpointer, &self.log, &self.dir)
     }
+
+    /// Ends as a service does that is asked to: what is in flight completes, the engine ends, and a last checkpoint is written.
+    ///
+    /// # Errors
+    /// Where the daemon has to stop before.
+    pub fn shut_down(self) -> Result<(), Stopped> {
+        let Daemon { fed: Fed { engine, .. }, mut checkpointer, log, dir, .. } = self;
+        engine.shutdown().map_err(Stopped::of)?;
+        checkpoint(&mut checkpointer, &log, &dir)?;
+        log.close();
+        Ok(())
+    }
+}
+
+fn checkpoint(checkpointer: &mut Checkpointer, log: &Log, dir: &DataDir) -> Result<Option<Written>, Stopped> {
+    let written = match checkpointer.write() {
+        Err(error) if error.is_retryable() => return Ok(None),
+        written => written.map_err(Stopped::of)?,
+    };
+    let Some((epoch, positions)) = checkpointer.oldest() else { return Ok(written) };
+    let mut floor = vec![0; usize::from(dir.partitions())];
+    for position in positions {
+        floor[usize::from(position.stream)] = position.offset;
+    }
+    if log.retain(&floor, 0).map_err(Stopped::of)? > 0 {
+        delete_bindings_below(dir, epoch + 1).map_err(Stopped::of)?;
+    }
+    Ok(written)
 }
 
 /// The next records of a stream before `end`; `None` where all were read.

@@ -115,7 +115,7 @@ impl World {
         DaemonSettings { engine: settings(&self.history), log, bindings_bytes: self.file_bytes / 4 }
     }
 
-    /// The life of one process: it starts, and does `steps` things, unless it is stopped.
+    /// The life of one process: it starts, does `steps` things, and shuts down or is killed, unless it is stopped before.
     ///
     /// # Errors
     /// Where it was stopped.
@@ -132,6 +132,11 @@ impl World {
                     daemon.checkpoint()?;
                 }
             }
+        }
+        // Some end as they are asked to; the others are killed.
+        if self.rng.random_bool(0.5) {
+            self.learn(disk);
+            daemon.shut_down()?;
         }
         Ok(())
     }
