@@ -164,7 +164,7 @@ fn show(lines: &[Line<'_>], json: bool) -> Result<(), CliError> {
             continue;
         }
         let said = info.map(|info| [info.epoch.to_string(), time(info.wall_ms), grouped(info.bytes)]);
-        let cells = said.unwrap_or_else(|| [const { String::new() }; 3]);
+        let cells = said.unwrap_or([const { String::new() }; 3]);
         table.row([number.to_string()].into_iter().chain(cells).chain([state.clone()]).collect());
     }
     if json { Ok(()) } else { print(&table.render(Style::for_stdout())) }
