@@ -46,12 +46,11 @@ const DECIDED: [(&str, &str); 24] = [
 ];
 
 /// Names that librdkafka takes for the same property.
-const ALIASES: [(&str, &str); 12] = [
+const ALIASES: [(&str, &str); 11] = [
     ("acks", "request.required.acks"),
     ("bootstrap.servers", "metadata.broker.list"),
     ("compression.type", "compression.codec"),
     ("delivery.timeout.ms", "message.timeout.ms"),
-    ("enable.auto.commit", "auto.commit.enable"),
     ("linger.ms", "queue.buffering.max.ms"),
     ("max.in.flight", "max.in.flight.requests.per.connection"),
     ("max.partition.fetch.bytes", "fetch.message.max.bytes"),
@@ -134,7 +133,8 @@ mod tests {
 
     #[test]
     fn every_alias_is_one_to_librdkafka() {
-        for (one, other) in ALIASES {
+        // A build may be without OAuth over HTTP, as ours is, and takes none of its properties.
+        for (one, other) in ALIASES.into_iter().filter(|(one, _)| !one.starts_with("sasl.oauthbearer.")) {
             let mut config = ClientConfig::new();
             let value = ["1", "a:1", "zstd", "true"].into_iter().find(|value| {
                 config.set(one, *value);

@@ -1,7 +1,7 @@
 //! A broker on free ports of loopback, with a directory of its own.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -40,7 +40,19 @@ impl Broker {
     /// Starts one, alone in its cluster.
     pub fn start_with(settings: BrokerSettings) -> Self {
         archive::make_once();
-        let broker = Broker::format(settings, &Place { node: 1, nodes: &[free_ports()] });
+        Broker::start_at(settings, free_ports())
+    }
+
+    /// Starts one that listens in the clear, and tells its clients another address: the one that `through` returns for its own.
+    pub fn start_behind(settings: BrokerSettings, through: impl FnOnce(SocketAddr) -> SocketAddr) -> Self {
+        archive::make_once();
+        let ports = free_ports();
+        let address = through(SocketAddr::from(([127, 0, 0, 1], ports.plain)));
+        Broker::start_at(settings.with("advertised.listeners", &format!("PLAINTEXT://{address}")), ports)
+    }
+
+    fn start_at(settings: BrokerSettings, ports: Ports) -> Self {
+        let broker = Broker::format(settings, &Place { node: 1, nodes: &[ports] });
         broker.run();
         broker.wait_until_ready();
         broker
