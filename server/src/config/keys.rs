@@ -76,7 +76,7 @@ pub(crate) const KEYS: [Key; 65] = [
     key("checkpoint.interval", "10s", "time between two checkpoints"),
     key(
         "checkpoint.records",
-        "1000000",
+        "4000000",
         "records after which one is written earlier: a start counts at most so many again",
     ),
     key("checkpoint.keep", "2", "checkpoints that are kept, at least 2"),
