@@ -77,7 +77,7 @@ pub(crate) const KEYS: [Key; 65] = [
     key(
         "checkpoint.records",
         "4000000",
-        "records after which one is written earlier: a start counts at most so many again",
+        "records after which one is written earlier: a start after a crash counts again what has come in since",
     ),
     key("checkpoint.keep", "2", "checkpoints that are kept, at least 2"),
     key(

@@ -68,7 +68,7 @@ pub use stats::{KafkaStats, PartitionProgress};
 /// How long a question for the settings of a topic may take.
 const SETTINGS_WAIT: Duration = Duration::from_secs(5);
 /// A batch's timestamps lie in a part of what partitions should be apart at most.
-const SPANS_IN_REACH: i64 = 4;
+const SPANS_IN_REACH: i64 = 2;
 /// Where there is no bound, batches end where they are full.
 const NO_SPAN_MS: i64 = i64::MAX;
 
