@@ -43,7 +43,6 @@ impl Brake {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
     use std::sync::atomic::AtomicBool;
     use std::sync::{Condvar, Mutex};
 
@@ -54,40 +53,14 @@ mod tests {
     use recount_dataflow::checkpoint::Checkpointer;
     use recount_dataflow::engine::{Engine, History, Settings};
     use recount_dataflow::read::Reader;
-    use recount_dataflow::store::{Mapped, NewFile, Store as Files};
 
+    use super::super::watched::Watched;
     use super::*;
     use crate::feed::Feed;
     use crate::store::{Begun, Checkpointing, Pace, Records, Store, StoreSettings};
 
     const APPENDS: u64 = 300;
     const RECORDS: u64 = 1_000;
-
-    /// Files that can not be made before somebody opens the gate.
-    struct Gated {
-        files: Arc<dyn Files>,
-        gate: Arc<(Mutex<bool>, Condvar)>,
-    }
-
-    impl Files for Gated {
-        fn create(&self, name: &str) -> io::Result<Box<dyn NewFile>> {
-            let opened = self.gate.1.wait_while(self.gate.0.lock().unwrap(), |is_open| !*is_open);
-            drop(opened.unwrap());
-            self.files.create(name)
-        }
-
-        fn map(&self, name: &str) -> io::Result<Arc<dyn Mapped>> {
-            self.files.map(name)
-        }
-
-        fn list(&self) -> io::Result<Vec<String>> {
-            self.files.list()
-        }
-
-        fn delete(&self, name: &str) -> io::Result<()> {
-            self.files.delete(name)
-        }
-    }
 
     fn records_in(reader: &Reader) -> u64 {
         reader.snapshot(None).unwrap().totals().records_in
@@ -129,7 +102,12 @@ mod tests {
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings)).unwrap();
         let reader = engine.reader();
         let gate = Arc::new((Mutex::new(false), Condvar::new()));
-        let gated = Arc::new(Gated { files, gate: gate.clone() });
+        // Files that can not be made before somebody opens the gate.
+        let held = gate.clone();
+        let before_create = Box::new(move |_: &str| {
+            drop(held.1.wait_while(held.0.lock().unwrap(), |is_open| !*is_open).unwrap());
+        });
+        let gated = Arc::new(Watched { files, before_create });
         let checkpointer = Checkpointer::open(gated, reader.clone(), 1, 2).unwrap();
         let budget = Arc::new(MemoryBudget::new(1 << 20, reader.clone()));
         let brake = Some(Brake::new(budget.clone()));

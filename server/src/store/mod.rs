@@ -9,6 +9,8 @@ pub(crate) mod rebuild;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
+#[cfg(test)]
+mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -14,45 +14,23 @@ use recount_connectors::store::Place;
 use recount_dataflow::checkpoint::{CheckpointError, Checkpointer, Checkpoints};
 use recount_dataflow::engine::{Engine, Settings};
 use recount_dataflow::read::Reader;
-use recount_dataflow::store::{Mapped, NewFile, Store as Files};
 
+use super::watched::Watched;
 use super::{Begun, Pace, Records, Store, StoreSettings};
 use crate::feed::Feed;
 
 const RECORDS: u64 = 2_000;
 
-/// Files of which one calls back when the first manifest is about to be made.
-struct Interrupted {
-    files: Arc<dyn Files>,
-    amid: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl Files for Interrupted {
-    fn create(&self, name: &str) -> io::Result<Box<dyn NewFile>> {
-        let amid = self.amid.lock().unwrap().take_if(|_| name.ends_with(".manifest"));
-        amid.into_iter().for_each(|amid| amid());
-        self.files.create(name)
-    }
-
-    fn map(&self, name: &str) -> io::Result<Arc<dyn Mapped>> {
-        self.files.map(name)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.files.list()
-    }
-
-    fn delete(&self, name: &str) -> io::Result<()> {
-        self.files.delete(name)
-    }
-}
+/// What is done once, when the first manifest is about to be made.
+type Amid = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 /// A writer as `serve` joins it, whose checkpoints are asked for by hand.
 struct Writer {
     dir: Arc<DataDir>,
     log: Arc<Log>,
     reader: Reader,
-    files: Arc<Interrupted>,
+    files: Arc<Watched>,
+    amid: Amid,
     checkpointer: Checkpointer,
     feed: Feed,
 }
@@ -80,13 +58,19 @@ impl Writer {
         let engine = Settings { key: dir.hash_key(), ..Settings::default() };
         let engine = Engine::restore(engine, source.streams(), checkpoint, Box::new(bindings)).unwrap();
         let reader = engine.reader();
-        let files = Arc::new(Interrupted { files, amid: Mutex::new(None) });
+        let amid = Amid::default();
+        let due = amid.clone();
+        let before_create = Box::new(move |name: &str| {
+            let amid = due.lock().unwrap().take_if(|_| name.ends_with(".manifest"));
+            amid.into_iter().for_each(|amid| amid());
+        });
+        let files = Arc::new(Watched { files, before_create });
         let number = dir.fence().writer().into();
         let mut checkpointer = Checkpointer::open(files.clone(), reader.clone(), number, 2).unwrap();
         let fence = dir.fence();
         checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
         let feed = Feed::start(engine, source, Box::new(recorded), Duration::from_millis(5), None, None).unwrap();
-        Writer { dir, log, reader, files, checkpointer, feed }
+        Writer { dir, log, reader, files, amid, checkpointer, feed }
     }
 
     fn append(&self, round: u64) {
@@ -123,7 +107,7 @@ fn a_writer_that_is_replaced_amid_a_checkpoint_makes_none_and_deletes_nothing() 
     let taken_over = Arc::new(Mutex::new(None));
     let (log, reader, place, new) =
         (old.log.clone(), old.reader.clone(), path.path().to_owned(), Arc::clone(&taken_over));
-    *old.files.amid.lock().unwrap() = Some(Box::new(move || {
+    *old.amid.lock().unwrap() = Some(Box::new(move || {
         append(&log, &reader, 2);
         *new.lock().unwrap() = Some(Writer::start(&place));
     }));
