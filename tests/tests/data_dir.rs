@@ -199,6 +199,23 @@ fn a_checkpoint_file_is_there_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_checkpoint_file_that_was_found_stays_whoever_made_it() {
+    let disk = FaultDisk::default();
+    put(&disk, 0);
+    for change in 0..disk.changes() {
+        let disk = FaultDisk::default();
+        disk.plan(Fault::crash_before(change));
+        put(&disk, 0);
+        // Killed, without a power cut: the file may have its name, which is not durable.
+        let disk = disk.restart(Loss::Nothing);
+        let found = DirectoryStore::open(&open_dir(&disk).unwrap()).unwrap().list().unwrap();
+        let disk = disk.restart(Loss::Unsynced);
+        let left = DirectoryStore::open(&open_dir(&disk).unwrap()).unwrap().list().unwrap();
+        assert_eq!(found, left, "after a crash before change {change}");
+    }
+}
+
+#[test]
 fn a_checkpoint_file_is_never_overwritten() {
     let disk = FaultDisk::default();
     let store = DirectoryStore::open(&open_dir(&disk).unwrap()).unwrap();

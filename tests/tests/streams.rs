@@ -60,6 +60,24 @@ fn a_change_is_whole_whatever_crashes() {
 }
 
 #[test]
+fn a_change_that_was_found_stays() {
+    let open = |disk: &FaultDisk| {
+        let dir = DataDir::open(Arc::new(disk.clone()), &NEW, Rules::default()).unwrap();
+        Streams::open(&dir).unwrap().all().to_vec()
+    };
+    for at in 0..80 {
+        let disk = FaultDisk::default();
+        disk.plan(Fault::crash_before(at));
+        let _ = change(&disk);
+        // Killed, without a power cut: the change may have its name, which is not durable.
+        let disk = disk.restart(Loss::Nothing);
+        let found = open(&disk);
+        let disk = disk.restart(Loss::Unsynced);
+        assert_eq!(open(&disk), found, "after a crash before change {at}");
+    }
+}
+
+#[test]
 fn a_damaged_or_missing_change_is_refused() {
     let disk = FaultDisk::default();
     change(&disk).unwrap();

@@ -25,7 +25,8 @@ pub struct DirectoryStore {
 }
 
 impl DirectoryStore {
-    /// The store of a data directory. Where that is open for writing, what a crash left half written is removed.
+    /// The store of a data directory. Where that is open for writing, what a crash left half written is removed, and what is there
+    /// then is durable.
     ///
     /// # Errors
     /// Where the disk fails.
@@ -38,6 +39,8 @@ impl DirectoryStore {
                     disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
                 }
             }
+            // A process may have been killed before it had synced a name it gave: retention goes by what is found here.
+            disk.sync_dir(&dir).or_disk_error(&*disk, &dir, "can not be synced")?;
         }
         // Who reads beside the one that writes makes files as well, where they are copies.
         let new_prefix = match is_writer {

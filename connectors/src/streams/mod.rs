@@ -113,7 +113,10 @@ impl Streams {
         let fence = dir.is_writer().then(|| dir.fence());
         if fence.is_some() {
             disk.create_dir(STREAMS_DIR).or_disk_error(&*disk, STREAMS_DIR, "the directory can not be made")?;
-            disk.sync_dir("").or_disk_error(&*disk, "", "can not be synced")?;
+            // The second for a process that was killed before it had synced a change: what is read here is bound to.
+            for dir in ["", STREAMS_DIR] {
+                disk.sync_dir(dir).or_disk_error(&*disk, dir, "can not be synced")?;
+            }
         }
         Streams::read_with(dir, fence)
     }
