@@ -24,12 +24,14 @@ use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::domain::window::Granularity;
 use recount_proto::v1 as wire;
+use recount_proto::v1::ingest_service_client::IngestServiceClient;
 use recount_tests::model::{Delivered, Eight, Model, RowKey};
 use recount_tests::record::{self, Body, Record};
 use support::daemon::{Daemon, click};
 use support::{MINUTE_MS, NOON_MS, PATIENCE};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -108,16 +110,24 @@ fn verdict(id: u64, random: &mut SmallRng) -> wire::Event {
     wire::Event { body: Some(wire::event::Body::Verdict(verdict)) }
 }
 
-/// When a daemon is killed: so long after so many answers.
+/// The signal that a daemon gets, so long after so many answers.
 struct Kill {
+    pid: u32,
+    signal: &'static str,
     answers: u64,
     delay: Duration,
 }
 
-/// Sends requests over one stream, as fast as they are taken, until the daemon is killed. What was not acknowledged stays in `open`, in
-/// order. Returns how many events were.
-async fn send(daemon: &Daemon, plan: Plan, open: &mut VecDeque<u64>, next: &mut u64, mut kill: Kill) -> u64 {
-    let (mut acknowledged, pid) = (0, daemon.pid());
+/// Sends requests over one stream, as fast as they are taken, until the daemon has got its signal and ended. What was not acknowledged
+/// stays in `open`, in order. Returns how many events were.
+async fn send(
+    mut client: IngestServiceClient<Channel>,
+    plan: Plan,
+    open: &mut VecDeque<u64>,
+    next: &mut u64,
+    mut kill: Kill,
+) -> u64 {
+    let mut acknowledged = 0;
     let (due, killed) = mpsc::channel::<()>(1);
     let mut due = Some(due);
     let killing = tokio::spawn(async move {
@@ -125,10 +135,9 @@ async fn send(daemon: &Daemon, plan: Plan, open: &mut VecDeque<u64>, next: &mut 
         // It is due when the other end is dropped.
         killed.recv().await;
         sleep(kill.delay).await;
-        support::daemon::signal(pid, "KILL");
+        support::daemon::signal(kill.pid, kill.signal);
     });
     let (sender, requests) = mpsc::channel(8);
-    let mut client = daemon.ingest.clone();
     let resend: Vec<u64> = open.iter().copied().collect();
     let first = *next;
     let feeding = tokio::spawn(async move {
@@ -183,15 +192,22 @@ async fn every_row_is_exact_after_any_number_of_kills() {
         let interval = INTERVALS[random.random_range(0..INTERVALS.len())];
         let daemon = Daemon::start_with(dir.path(), &[("CHECKPOINT__INTERVAL", interval)]).await;
         let answers = random.random_range(0..ANSWERS_MAX);
-        let kill = Kill { answers, delay: Duration::from_micros(random.random_range(0..20_000)) };
-        acknowledged += timeout(PATIENCE, send(&daemon, plan, &mut open, &mut next, kill)).await.unwrap();
+        let delay = Duration::from_micros(random.random_range(0..20_000));
+        let kill = Kill { pid: daemon.pid(), signal: "KILL", answers, delay };
+        let sending = send(daemon.ingest.clone(), plan, &mut open, &mut next, kill);
+        acknowledged += timeout(PATIENCE, sending).await.unwrap();
     }
     assert!(acknowledged > 0, "nothing came in between {} kills", kills());
     let mut daemon = Daemon::start(dir.path()).await;
     for number in open {
         daemon.ingest.append(plan.request(number)).await.unwrap();
     }
-    let held = held(dir.path());
+    check(daemon, dir.path(), (0..next).flat_map(|number| plan.request(number).events)).await;
+}
+
+/// Everything that was sent lies in the log, and every row is what the model says of what lies there. Ends the daemon.
+async fn check(mut daemon: Daemon, dir: &Path, sent: impl Iterator<Item = wire::Event>) {
+    let held = held(dir);
     let epoch = timeout(PATIENCE, all_readable(&mut daemon, held.len() as u64)).await.unwrap();
     let rows = rows_at(&mut daemon, epoch).await;
     let status = daemon.status().await;
@@ -199,8 +215,7 @@ async fn every_row_is_exact_after_any_number_of_kills() {
     assert_eq!(code, Some(0), "{said}");
 
     let events: BTreeSet<Vec<u8>> = held.iter().map(|(_, event)| event.encode_to_vec()).collect();
-    let is_held = |event: &wire::Event| events.contains(&event.encode_to_vec());
-    assert!((0..next).flat_map(|number| plan.request(number).events).all(|event| is_held(&event)), "an event is lost");
+    assert!(sent.map(|event| event.encode_to_vec()).all(|event| events.contains(&event)), "an event is lost");
     let (first, rest): (Vec<_>, Vec<_>) = held
         .iter()
         .map(delivered)
@@ -351,4 +366,46 @@ async fn a_writer_that_was_replaced_acknowledges_nothing_and_ends() {
     let token = new.append(vec![click("c3", "ad", NOON_MS)]).await.token;
     assert_eq!(new.received("ad", token).await, 2, "what the old writer wrote counts for nothing");
     new.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_is_replaced_under_load_adds_nothing_to_what_the_other_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, later) = (Plan { seed: 11 }, Plan { seed: 12 });
+    let often = [("CHECKPOINT__INTERVAL", "40ms")];
+    let mut old = Daemon::start_with(dir.path(), &often).await;
+    let token = old.append(vec![click(FIRST, "ad0", NOON_MS + HOUR_MS)]).await.token;
+    old.received("ad0", token).await;
+    let (client, pid) = (old.ingest.clone(), old.pid());
+    let sending = tokio::spawn(async move {
+        let (mut open, mut next) = (VecDeque::new(), 0);
+        let kill = Kill { pid, signal: "STOP", answers: 100, delay: Duration::from_millis(7) };
+        send(client, plan, &mut open, &mut next, kill).await;
+        (open, next)
+    });
+    timeout(PATIENCE, stopped(pid)).await.unwrap();
+    // A lock that does not hold, as on a shared directory.
+    fs::remove_file(dir.path().join("LOCK")).unwrap();
+    let mut new = Daemon::start_with(dir.path(), &often).await;
+    for number in 0..100 {
+        if number == 50 {
+            old.signal("CONT");
+        }
+        new.ingest.append(later.request(number)).await.unwrap();
+    }
+    let (open, next) = timeout(PATIENCE, sending).await.unwrap().unwrap();
+    let (code, said) = old.wait().await;
+    assert!(code == Some(1) && said.contains("was replaced by a later one"), "{code:?}: {said}");
+    for number in open {
+        new.ingest.append(plan.request(number)).await.unwrap();
+    }
+    let of = |plan: Plan, requests| (0..requests).flat_map(move |number| plan.request(number).events);
+    check(new, dir.path(), of(plan, next).chain(of(later, 100))).await;
+}
+
+/// Waits until a process stands still.
+async fn stopped(pid: u32) {
+    while !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T ") {
+        sleep(Duration::from_millis(1)).await;
+    }
 }

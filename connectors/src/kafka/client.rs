@@ -6,7 +6,7 @@ use std::{fmt, fs};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
+use rdkafka::error::KafkaError as Cause;
 
 use super::connection::Connection;
 use super::error::KafkaError;
@@ -141,19 +141,16 @@ impl Client {
         self.config.create_with_context(Watch::default()).map_err(creation)
     }
 
-    /// The settings of a topic, its own and inherited ones; none where this user may not see them.
+    /// The settings of a topic, its own and inherited ones; none where this user may not see them, and where the topic has only just
+    /// been made: rdkafka does not tell why there are none.
     pub(super) fn topic_settings(&self, topic: &str, wait: Duration) -> Result<HashMap<String, String>, KafkaError> {
         let action = || format!("the settings of topic {topic:?} can not be read");
         let options = AdminOptions::new().request_timeout(Some(wait));
         let admin = self.admin()?;
         let described = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options));
-        match described.map_err(|cause| KafkaError::call(action(), cause))?.pop() {
-            Some(Ok(resource)) => {
-                Ok(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
-            }
-            Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) | None => Ok(HashMap::new()),
-            Some(Err(code)) => Err(KafkaError::call(action(), Cause::Global(code))),
-        }
+        let resources = described.map_err(|cause| KafkaError::call(action(), cause))?;
+        let entries = resources.into_iter().flatten().flat_map(|resource| resource.entries);
+        Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
     }
 
     /// A setting of a topic that is a whole number; `None` where it is none or this user may not see it.

@@ -1,7 +1,10 @@
-//! The sinks before anything is published: they are looked at, and then claimed.
+//! The sinks before anything is published: they are looked at, and then claimed. Each step is made for all of them at once, since
+//! what they do is to wait for brokers.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use recount_connectors::data_dir::DataDir;
 use recount_connectors::kafka::sink::{Cancel, Identity, OUTCOME_WAIT, Publisher, PublisherSettings, SinkError};
@@ -14,6 +17,8 @@ pub(crate) struct Looked {
     settings: SinksSettings,
     stop: Arc<Stop>,
     is_started: Arc<AtomicBool>,
+    /// Breaks off what the other sinks wait for.
+    has_failed: Arc<AtomicBool>,
     cancel: Cancel,
     /// The newest epoch that is bound here.
     bound: u64,
@@ -55,15 +60,14 @@ impl Looked {
     ) -> Result<Looked, SinkError> {
         let stop = Arc::new(Stop::default());
         let (until, stopping) = (stop.clone(), stopping.clone());
-        let is_started = Arc::new(AtomicBool::new(false));
-        let started = is_started.clone();
+        let (is_started, has_failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (started, failed) = (is_started.clone(), has_failed.clone());
         // While nothing runs yet there is nothing to publish either.
         let cancel: Cancel = Arc::new(move || match started.load(Ordering::Relaxed) {
             true => until.is_over(),
-            false => stopping.load(Ordering::Relaxed),
+            false => stopping.load(Ordering::Relaxed) || failed.load(Ordering::Relaxed),
         });
-        let mut sinks = Vec::new();
-        for own in &settings.sinks {
+        let sinks = at_once(&settings.sinks, &has_failed, |own| {
             let sink = own.kind.name();
             let fence = dir.fence();
             let writer = fence.writer();
@@ -78,9 +82,9 @@ impl Looked {
                 guard: Arc::new(move || fence.check().map_err(|error| error.to_string())),
             };
             let published = publisher.look(bound, cancel.clone())?;
-            sinks.push(LookedAt { settings: own.clone(), publisher, published });
-        }
-        Ok(Looked { settings: settings.clone(), stop, is_started, cancel, bound, sinks })
+            Ok(LookedAt { settings: own.clone(), publisher, published })
+        })?;
+        Ok(Looked { settings: settings.clone(), stop, is_started, has_failed, cancel, bound, sinks })
     }
 
     /// The newest epoch whose state every sink can go on from without publishing its whole table again, as far as can be seen: what
@@ -94,19 +98,42 @@ impl Looked {
     /// # Errors
     /// As [`look`](Looked::look).
     pub(crate) fn claim(self) -> Result<Opened, SinkError> {
-        let mut sinks = Vec::new();
-        for LookedAt { settings, publisher, .. } in self.sinks {
+        let sinks = at_once(self.sinks, &self.has_failed, |LookedAt { settings, publisher, .. }| {
             let identity = publisher.identity.clone();
             let publisher = Publisher::open(publisher, self.cancel.clone())?;
-            sinks.push(OpenSink { settings, identity, publisher, published: None });
-        }
-        // What a killed process has left open in one sink hides the progress of the other, until both are taken back.
-        for sink in &mut sinks {
+            Ok(OpenSink { settings, identity, publisher, published: None })
+        })?;
+        // What a killed process has left open in one sink hides the progress of the others, until all are taken back.
+        let sinks = at_once(sinks, &self.has_failed, |mut sink| {
             sink.published = sink.publisher.claim(self.bound)?;
-        }
+            Ok(sink)
+        })?;
         self.is_started.store(true, Ordering::Relaxed);
         Ok(Opened { settings: self.settings, stop: self.stop, sinks })
     }
+}
+
+/// Does the same for every sink, at once. Where it fails for one the others are told not to wait any longer.
+fn at_once<T: Send, U: Send>(
+    sinks: impl IntoIterator<Item = T>,
+    has_failed: &AtomicBool,
+    run: impl Fn(T) -> Result<U, SinkError> + Sync,
+) -> Result<Vec<U>, SinkError> {
+    let run = |sink| run(sink).inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
+    let done: Vec<Result<U, SinkError>> = thread::scope(|scope| {
+        let threads: Vec<_> = sinks.into_iter().map(|sink| scope.spawn(|| run(sink))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    });
+    let (mut all, mut cause) = (Vec::new(), None);
+    for one in done {
+        match one {
+            Ok(sink) => all.push(sink),
+            // The others were only broken off.
+            Err(error) if matches!(cause, None | Some(SinkError::Cancelled)) => cause = Some(error),
+            Err(_) => {}
+        }
+    }
+    cause.map_or(Ok(all), Err)
 }
 
 impl Opened {

@@ -143,6 +143,11 @@ impl Broker {
         self.process().as_ref().expect("the broker is running").id()
     }
 
+    /// The file in which it keeps the first records of a partition.
+    pub fn first_segment(&self, topic: &str, partition: i32) -> PathBuf {
+        self.directory.path().join(format!("data/{topic}-{partition}/{:020}.log", 0))
+    }
+
     /// The last lines that it logged.
     pub fn log_tail(&self) -> String {
         let log = fs::read_to_string(self.log()).unwrap_or_default();

@@ -1,14 +1,18 @@
 //! The topics of a sink: made where there are none, and held to what they must keep where there are.
 
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError as Cause, RDKafkaErrorCode as Code};
 
 use super::{Cleanup, PublisherSettings, SinkError, TopicPlan};
-use crate::kafka::{KafkaError, Watch, wait_for};
+use crate::kafka::{Client, KafkaError, Watch, wait_for};
 
 const WAIT: Duration = Duration::from_secs(10);
+/// How long the settings of a topic that somebody has just made may take to be seen, and how often it is looked.
+const PROPAGATION_MAX: Duration = Duration::from_secs(2);
+const PROPAGATION_STEP: Duration = Duration::from_millis(50);
 /// Progress is read from the start, so its segments are small and soon compacted.
 const PROGRESS_CONFIG: [(&str, &str); 3] =
     [("segment.bytes", "4194304"), ("min.cleanable.dirty.ratio", "0.1"), ("max.compaction.lag.ms", "600000")];
@@ -25,9 +29,8 @@ const MESSAGE_BYTES_MAX: usize = 1_048_588;
 pub(super) fn look(settings: &PublisherSettings) -> Result<bool, SinkError> {
     let connection = settings.client.connect()?;
     connection.brokers(WAIT)?;
-    let admin = settings.client.admin()?;
     let is_there = |plan: &TopicPlan| match connection.topic(&plan.name, WAIT) {
-        Ok(_) => check(&admin, plan).map(|_| true),
+        Ok(_) => check(&settings.client, plan).map(|_| true),
         // Whether it is not there, or this user may not see it, shows when it is made.
         Err(KafkaError::NoTopic { .. }) => Ok(false),
         Err(error) => Err(error.into()),
@@ -46,10 +49,10 @@ pub(super) fn ensure(settings: &PublisherSettings) -> Result<Vec<usize>, SinkErr
     let admin = settings.client.admin()?;
     // Kafka asks for the right to make a topic before it looks whether there is one, so it is only asked for what is missing.
     let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match connection.topic(&plan.name, WAIT) {
-        Ok(_) => check(&admin, plan),
+        Ok(_) => check(&settings.client, plan),
         Err(KafkaError::NoTopic { .. }) => match make(&admin, plan, more)? {
             true => Ok(plan.message_bytes_max),
-            false => check(&admin, plan),
+            false => check(&settings.client, plan),
         },
         Err(error) => Err(error.into()),
     };
@@ -114,28 +117,22 @@ fn try_make(admin: &AdminClient<Watch>, plan: &TopicPlan, more: &[(&str, &str)])
 }
 
 /// Holds a topic to what its keys need. Returns the most bytes that a message may have, where that can be seen.
-fn check(admin: &AdminClient<Watch>, plan: &TopicPlan) -> Result<Option<usize>, SinkError> {
+fn check(client: &Client, plan: &TopicPlan) -> Result<Option<usize>, SinkError> {
     let name = plan.name.as_str();
-    let call = |cause| KafkaError::call(format!("the settings of topic {name:?} can not be read"), global(cause));
-    let described = wait_for(admin.describe_configs([&ResourceSpecifier::Topic(name)], &options())).map_err(call)?;
-    let config = match described.into_iter().next() {
-        Some(Ok(config)) => config,
+    let mut seen = client.topic_settings(name, WAIT)?;
+    let deadline = Instant::now() + PROPAGATION_MAX;
+    while seen.is_empty() && Instant::now() < deadline {
+        thread::sleep(PROPAGATION_STEP);
+        seen = client.topic_settings(name, WAIT)?;
+    }
+    let Some(found) = seen.get("cleanup.policy") else {
         // Who may write to a topic need not be allowed to see its settings.
-        Some(Err(Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed)) => {
-            tracing::warn!(
-                topic = name,
-                "this user may not see the topic's settings; its cleanup.policy is not checked"
-            );
-            return Ok(None);
-        }
-        Some(Err(code)) => return Err(call(Cause::AdminOp(code)).into()),
-        None => return Ok(None),
+        tracing::warn!(topic = name, "this user may not see the topic's settings; its cleanup.policy is not checked");
+        return Ok(None);
     };
-    let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
-    let found = value("cleanup.policy").unwrap_or_default();
-    match verdict(plan.cleanup, &found) {
-        None => Ok(value("max.message.bytes").and_then(|bytes| bytes.parse().ok())),
-        Some((needed, why)) => Err(SinkError::Policy { topic: name.to_owned(), found, needed, why }),
+    match verdict(plan.cleanup, found) {
+        None => Ok(seen.get("max.message.bytes").and_then(|bytes| bytes.parse().ok())),
+        Some((needed, why)) => Err(SinkError::Policy { topic: name.to_owned(), found: found.clone(), needed, why }),
     }
 }
 
