@@ -69,8 +69,9 @@ fn event_check(topic: &str) -> (String, Role) {
 }
 
 fn checked(client: &Client, topics: Vec<(String, Role)>) -> Result<Report, KafkaError> {
-    let (correction_horizon_ms, restart_ms, wait) = (7 * DAY_MS, 60_000, Duration::from_secs(20));
-    check(client, &CheckSettings { topics, correction_horizon_ms, restart_ms, wait })
+    let (correction_horizon_ms, max_future_skew_ms, restart_ms) = (7 * DAY_MS, 300_000, 60_000);
+    let wait = Duration::from_secs(20);
+    check(client, &CheckSettings { topics, correction_horizon_ms, max_future_skew_ms, restart_ms, wait })
 }
 
 fn findings(report: &Report) -> Vec<(Level, &str)> {
@@ -175,7 +176,7 @@ fn a_login_over_tls_reads_and_writes_and_a_wrong_one_says_so() {
 #[test]
 fn a_check_says_what_is_there_and_what_is_not_right() {
     let topics = Topics::of(broker().servers());
-    topics.create("fine", 2, &[("retention.ms", "-1")]);
+    topics.create("fine", 2, &[("retention.ms", "-1"), ("message.timestamp.after.max.ms", "300000")]);
     topics.create("short", 1, &[("retention.ms", "3600000")]);
     topics.create("poison", 1, &[("retention.ms", "-1")]);
     topics.create("deleted", 1, &[]);
@@ -202,7 +203,7 @@ fn a_check_says_what_is_there_and_what_is_not_right() {
     let report = checked(&client(), all).unwrap();
     let failures: Vec<_> = findings(&report).into_iter().filter(|(level, _)| *level == Level::Failure).collect();
     assert_eq!(failures, ["format", "topic_missing", "not_compacted"].map(|name| (Level::Failure, name)));
-    for name in ["retention_short", "format_some", "topic_missing"] {
+    for name in ["retention_short", "format_some", "topic_missing", "timestamps_ahead"] {
         assert!(findings(&report).contains(&(Level::Warning, name)), "{name}: {report:?}");
     }
     assert!(!report.is_usable());

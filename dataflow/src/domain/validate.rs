@@ -210,8 +210,9 @@ fn check_time(event_ms: i64) -> Result<(), Violation> {
 
 fn check_future(field: &str, time_ms: Option<i64>, taken_ms: Option<i64>, rules: &Rules) -> Result<(), Violation> {
     match (time_ms, taken_ms) {
-        (Some(time_ms), Some(taken_ms)) if time_ms - taken_ms > rules.max_future_skew_ms => {
-            let ahead_ms = time_ms - taken_ms;
+        // A producer may say any arrival.
+        (Some(time_ms), Some(taken_ms)) if time_ms.saturating_sub(taken_ms) > rules.max_future_skew_ms => {
+            let ahead_ms = time_ms.saturating_sub(taken_ms);
             let detail = format!(
                 "{field} is {ahead_ms} ms ahead of its arrival; at most {} ms are allowed",
                 rules.max_future_skew_ms

@@ -245,6 +245,13 @@ mod tests {
     }
 
     #[test]
+    fn a_slip_in_the_file_is_placed_and_does_not_show_what_is_there() {
+        let slip = "[source.kafka.properties]\n\"sasl.password\" = s3cret\n";
+        let said = from_toml(slip).expect_err("it is no TOML").to_string();
+        assert!(said.contains(":2:19: this is no TOML") && !said.contains("s3cret"), "{said}");
+    }
+
+    #[test]
     fn times_are_read_both_ways() {
         assert_eq!(start("1700000000000"), Ok(StartConfig::Time(1_700_000_000_000)));
         assert_eq!(start("2023-11-14T22:13:20Z"), Ok(StartConfig::Time(1_700_000_000_000)));

@@ -89,7 +89,11 @@ impl Layers {
             ConfigError::new(format!("{}: the configuration can not be read: {cause}", path.display()))
         })?;
         let table: toml::Table = text.parse().map_err(|cause: toml::de::Error| {
-            ConfigError::new(format!("{}: this is no TOML: {}", path.display(), cause.to_string().trim_end()))
+            // The error shows the whole line, and there may be a password in it.
+            let before = cause.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
+            let column = 1 + before.len() - before.rfind('\n').map_or(0, |end| end + 1);
+            ConfigError::new(format!("{}:{line}:{column}: this is no TOML: {}", path.display(), cause.message()))
         })?;
         let origin = Origin::File(path.to_path_buf());
         self.read_table("", table, &origin)

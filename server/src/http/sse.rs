@@ -92,9 +92,11 @@ impl EventWriter {
         text
     }
 
-    /// The text of the last word. An epoch that is open stays unfinished, and nobody takes it for an event.
+    /// The text of the last word. What there is of an open epoch goes under a name that nobody listens to, or it would be taken for
+    /// the beginning of the error.
     pub(super) fn error(&mut self, error: &CallError) -> String {
-        format!("event: error\ndata: {}\n\n", error::body(error))
+        let unfinished = if std::mem::take(&mut self.open) { "event: unfinished\n\n" } else { "" };
+        format!("{unfinished}event: error\ndata: {}\n\n", error::body(error))
     }
 }
 
@@ -104,6 +106,7 @@ pub(super) const KEEP_ALIVE: &str = ":\n";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::errors::ErrorReason;
 
     fn change(ad_id: &str) -> wire::RowChange {
         wire::RowChange { before: None, after: Some(wire::CountRow { ad_id: ad_id.into(), ..Default::default() }) }
@@ -135,6 +138,20 @@ mod tests {
         let end = wire::SubscribeResponse { epoch: 7, resume_token: vec![1], ..Default::default() };
         let text = writer.message(&part) + &writer.message(&end);
         assert_eq!(data(&text)["changes"].as_array().map(Vec::len), Some(1));
+    }
+
+    #[test]
+    fn an_error_amid_an_epoch_is_an_event_of_its_own() {
+        let mut writer = EventWriter::default();
+        let part = wire::SubscribeResponse { epoch: 7, changes: vec![change("a")], ..Default::default() };
+        let refusal = CallError::new(ErrorReason::SlowSubscriber, "too slow");
+        let text = writer.message(&part) + &writer.error(&refusal);
+        let events: Vec<&str> = text.split_terminator("\n\n").collect();
+        assert_eq!(events.len(), 2);
+        assert!(events[0].ends_with("\nevent: unfinished"), "{text}");
+        assert!(events[1].starts_with("event: error\n"), "{text}");
+        assert_eq!(data(events[1])["error"]["message"], "too slow");
+        assert_eq!(writer.error(&refusal).matches("event:").count(), 1);
     }
 
     #[test]

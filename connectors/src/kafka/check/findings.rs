@@ -46,6 +46,7 @@ pub(super) fn of_topic(topic: &TopicReport, role: &Role, settings: &CheckSetting
     match role {
         Role::Read { format } => {
             found.of_records(topic);
+            found.of_timestamps(topic, settings.max_future_skew_ms);
             found.of_retention(topic, settings.correction_horizon_ms);
             found.of_compaction(topic, settings.restart_ms);
             if topic.cleanup().is_some_and(|policy| policy.contains("compact")) && *format != TopicFormat::Verdict {
@@ -147,6 +148,23 @@ impl Found<'_> {
         }
     }
 
+    fn of_timestamps(&mut self, topic: &TopicReport, skew_ms: i64) {
+        if topic.setting("message.timestamp.type") != Some("CreateTime") {
+            return;
+        }
+        let ahead_ms = topic.number("message.timestamp.after.max.ms").unwrap_or(i64::MAX);
+        if skew_ms < ahead_ms {
+            self.warning(
+                "timestamps_ahead",
+                format!(
+                    "when a record arrived is what its producer's clock says (message.timestamp.type), and the broker takes what is up to \
+                {ahead_ms} ms ahead: a wrong clock can move the watermark, and make everybody else's clicks late; make \
+                message.timestamp.after.max.ms at most {skew_ms} (rules.max_future_skew)"
+                ),
+            );
+        }
+    }
+
     fn of_retention(&mut self, topic: &TopicReport, horizon_ms: i64) {
         if !topic.cleanup().is_some_and(|policy| policy.contains("delete")) {
             return;
@@ -223,6 +241,7 @@ mod tests {
         let settings = CheckSettings {
             topics: Vec::new(),
             correction_horizon_ms: 7 * DAY_MS,
+            max_future_skew_ms: 300_000,
             restart_ms: 60_000,
             wait: Duration::ZERO,
         };
@@ -264,6 +283,23 @@ mod tests {
         assert_eq!(names(&settings("60000"), &verdicts), Vec::<&str>::new());
         assert_eq!(names(&settings("0"), &read()), ["compaction_early", "compacted"]);
         assert_eq!(names(&settings("0"), &Role::Write { compacted: true }), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn clocks_that_may_run_ahead_are_named() {
+        let settings = |kind, after_ms| {
+            topic(&[
+                ("message.timestamp.type", kind),
+                ("message.timestamp.after.max.ms", after_ms),
+                ("min.insync.replicas", "2"),
+            ])
+        };
+        assert_eq!(names(&settings("CreateTime", "300001"), &read()), ["timestamps_ahead"]);
+        assert_eq!(names(&settings("CreateTime", "300000"), &read()), Vec::<&str>::new());
+        assert_eq!(names(&settings("LogAppendTime", "3600000"), &read()), Vec::<&str>::new());
+        assert_eq!(names(&settings("CreateTime", "3600000"), &Role::Write { compacted: false }), Vec::<&str>::new());
+        let old = topic(&[("message.timestamp.type", "CreateTime"), ("min.insync.replicas", "2")]);
+        assert_eq!(names(&old, &read()), ["timestamps_ahead"]);
     }
 
     #[test]

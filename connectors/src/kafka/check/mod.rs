@@ -36,6 +36,8 @@ pub struct CheckSettings {
     pub topics: Vec<(String, Role)>,
     /// How far back a replay may have to read, in ms.
     pub correction_horizon_ms: i64,
+    /// How far a time may be ahead of its record's arrival, in ms.
+    pub max_future_skew_ms: i64,
     /// For how long a start may need records as they were, in ms: since the checkpoint that it goes on from.
     pub restart_ms: i64,
     /// How long a question may take.
@@ -97,9 +99,14 @@ impl TopicReport {
         self.settings.get(setting)?.parse().ok()
     }
 
+    /// A setting as it is written.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).map(String::as_str)
+    }
+
     /// What Kafka lets go of.
     pub fn cleanup(&self) -> Option<&str> {
-        self.settings.get("cleanup.policy").map(String::as_str)
+        self.setting("cleanup.policy")
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
         let settings = CheckSettings {
             topics,
             correction_horizon_ms: config.rules.correction_horizon_ms,
+            max_future_skew_ms: config.rules.max_future_skew_ms,
             restart_ms: restart_ms(&config),
             wait: WAIT,
         };
