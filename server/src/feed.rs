@@ -59,6 +59,11 @@ pub enum FeedError {
 }
 
 impl FeedError {
+    /// Whether the state is right all the same, up to where the source could not go on.
+    pub(crate) fn is_of_source(&self) -> bool {
+        matches!(self, FeedError::Source(_))
+    }
+
     /// Why an epoch could not be made again from this source.
     pub(crate) fn of_replay(error: EngineError, source: &dyn Source) -> FeedError {
         match error {
@@ -265,7 +270,17 @@ impl Feeding {
                 self.engine.close_epoch(Some(wall_ms()))?;
                 self.put_brake_on()?;
             }
-            match self.source.next_within(close_at.saturating_duration_since(Instant::now()))? {
+            let next = self.source.next_within(close_at.saturating_duration_since(Instant::now()));
+            let next = match next {
+                Ok(next) => next,
+                Err(error) => {
+                    // What came before is right, and the next start is to go on exactly from there.
+                    self.engine.close_epoch(Some(wall_ms()))?;
+                    self.engine.drain()?;
+                    return Err(error.into());
+                }
+            };
+            match next {
                 Next::Batch(batch) => {
                     self.name_streams(batch.stream);
                     self.engine.push(batch, Some(wall_ms()))?;

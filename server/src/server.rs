@@ -140,6 +140,7 @@ pub async fn run(
     tokio::select! {
         caught_up = backend.caught_up() => caught_up?,
         () = &mut shutdown => {
+            stopping.store(true, Ordering::Relaxed);
             blocking(move || backend.stop(true)).await;
             return Ok(());
         }
@@ -171,7 +172,11 @@ pub async fn run(
     drain(grpc_serving, drained_by).await;
     drain(http_serving, drained_by).await;
     stopping.store(true, Ordering::Relaxed);
-    let ends_well = ended.is_ok();
+    let ends_well = match &ended {
+        Ok(()) => true,
+        Err(ServerError::Feed(error)) => error.is_of_source(),
+        Err(_) => false,
+    };
     blocking(move || {
         backend.stop(ends_well);
         watcher.stop();

@@ -379,8 +379,13 @@ async fn a_row_that_is_gone_gets_a_tombstone() {
     const DAY_MS: i64 = 24 * 3_600_000;
     let home = tempfile::tempdir().unwrap();
     let (dir, ours) = (home.path().join("dir"), sinks("gone", EXACTLY_ONCE));
-    let short =
-        [("RULES__CORRECTION_HORIZON", "1h"), ("RULES__DEDUP_HORIZON", "1h"), ("RULES__COUNTS_RETENTION", "1d")];
+    let short = [
+        ("RULES__CORRECTION_HORIZON", "1h"),
+        ("RULES__DEDUP_HORIZON", "1h"),
+        ("RULES__COUNTS_RETENTION", "1d"),
+        // Less than leaves at once.
+        ("SINK__KAFKA__TRANSACTION_MESSAGES", "5"),
+    ];
     let mut daemon = ours.start_with(&dir, &short).await;
     let clicks = |name: &str, day: i64| -> Vec<_> {
         (0..9).map(|n| click(&format!("{name}{n}"), &format!("{name}{}", n % 3), NOON_MS + day * DAY_MS)).collect()

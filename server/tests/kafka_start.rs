@@ -46,6 +46,18 @@ impl Place {
         Sinks { servers: self.broker.servers(), name, delivery: "exactly-once" }
     }
 
+    /// A start that accepts what is gone counts a hundred records more than the three hundred before.
+    async fn goes_on_without(&self, accepting: &[&str], dir: &Path) {
+        self.produce(1_000..1_100);
+        let servers = self.broker.servers();
+        let mut command = self.sinks("ours").command(dir, &self.settings(&servers, &[]));
+        command.args(accepting);
+        let mut daemon = Daemon::run(command, dir).await;
+        counted(&mut daemon, 400).await;
+        self.sinks("ours").published(&daemon).await;
+        assert_eq!(daemon.stop().await.0, Some(0));
+    }
+
     /// What every start is given; `more` wins.
     fn settings<'a>(&'a self, servers: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         let all = [
@@ -229,14 +241,26 @@ async fn what_is_gone_from_topics_is_found_before_anything_is_made() {
     place.refused(&Refusal { args: &some, ..refusal("was deleted and made anew") }, &dir);
 
     // All of it is.
-    place.produce(1_000..1_100);
-    let servers = place.broker.servers();
-    let mut command = place.sinks("ours").command(&dir, &place.settings(&servers, &[]));
-    command.args(["--accept-gap", "clicks/0@150", "--accept-gap", "clicks/1@150"]);
-    let mut daemon = Daemon::run(command, &dir).await;
-    counted(&mut daemon, 400).await;
-    place.sinks("ours").published(&daemon).await;
-    assert_eq!(daemon.stop().await.0, Some(0));
+    place.goes_on_without(&["--accept-gap", "clicks/0@150", "--accept-gap", "clicks/1@150"], &dir).await;
+}
+
+/// A topic that is deleted under a service takes nothing of what was counted with it: what the service accepts as its end is where it
+/// had come.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_gone_while_it_is_read_can_be_accepted() {
+    let place = Place::new();
+    let dir = place.dir("dir");
+    place.produce(0..300);
+    let mut daemon = place.start(&dir, &[("CHECKPOINT__INTERVAL", "1h")]).await;
+    counted(&mut daemon, 300).await;
+    assert_eq!(manifests(&dir), Vec::<PathBuf>::new());
+    place.topics.delete("clicks");
+    let (exit, said) = daemon.wait().await;
+    assert_eq!(exit, Some(1), "{said}");
+    let accepting = "--accept-gap clicks/0@150 --accept-gap clicks/1@150";
+    assert!(said.contains("was deleted") && said.contains(accepting), "{said}");
+    place.topics.create("clicks", 2, &[("retention.ms", "-1")]);
+    place.goes_on_without(&accepting.split(' ').collect::<Vec<_>>(), &dir).await;
 }
 
 /// Sinks wait for brokers before a service is ready: for as long as nobody listens there.

@@ -180,7 +180,7 @@ fn assert_named(points: &BTreeSet<Point>) {
     named(Call::Truncate, &[Log, Binding]);
     named(Call::Delete, &[Store, Log, Binding, Pack, Manifest]);
     named(Call::Map, &[Pack, Manifest]);
-    named(Call::Read, &[Store, Log, Binding]);
+    named(Call::Read, &[Store, Log, Binding, Manifest]);
     named(Call::List, &[Writer, Log, Binding, Run]);
     named(Call::Exists, &[Writer, Log]);
 }

@@ -97,6 +97,9 @@ pub enum DataDirError {
         /// The most there can be.
         max: u16,
     },
+    /// A later writer came meanwhile.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),

@@ -127,23 +127,28 @@ impl DataDir {
             (None, None) => return Err(DataDirError::NoStore { dir: disk.place("") }),
         }
         make_dirs(&*disk)?;
-        let store = match (found, new) {
+        match (found, new) {
             (Some(store), rules) => {
                 // Whoever makes everything anew does without the bindings.
                 let bindings = rules.map(|_| generation::bindings_dir(store.generation));
                 check_begun(&*disk, bindings.as_deref())?;
-                store
             }
             (None, new) => {
                 let (new, rules) = new.expect("without a store and a new one nothing comes this far");
-                StoreFile::create(&*disk, new, rules)?
+                StoreFile::create(&*disk, new, rules)?;
             }
-        };
+        }
         // Who is refused has replaced nobody.
         let (epoch, notes) = fence::take_turn(&*disk)?;
+        // Who was writer until now may have made another generation the store's.
+        let store = StoreFile::load(&*disk)?.ok_or_else(|| DataDirError::NoStore { dir: disk.place("") })?;
+        if let Some((_, rules)) = new {
+            store.check_rules(&*disk, &rules)?;
+        }
+        let dir = DataDir { disk, store, writer: Some(Writer { epoch, notes, _lock: lock }) };
         // What a rebuild left that did not come to its end, or to its last step.
-        generation::clear_others(&*disk, store.generation)?;
-        Ok(DataDir { disk, store, writer: Some(Writer { epoch, notes, _lock: lock }) })
+        generation::clear_others(&*dir.disk, dir.store.generation, &dir.fence())?;
+        Ok(dir)
     }
 
     /// Begins the next generation, in which everything is made anew from the log, by these rules: from here on this directory's
@@ -174,9 +179,11 @@ impl DataDir {
     /// # Panics
     /// Where the directory was opened for reading.
     pub fn finish_generation(&self) -> Result<(), FinishError> {
-        self.fence().check()?;
+        let fence = self.fence();
+        self.store.prepare(&*self.disk).map_err(FinishError::DataDir)?;
+        fence.check()?;
         self.store.replace(&*self.disk).map_err(FinishError::DataDir)?;
-        Ok(generation::clear_others(&*self.disk, self.store.generation)?)
+        Ok(generation::clear_others(&*self.disk, self.store.generation, &fence)?)
     }
 
     /// Refuses a directory in which the last file that was begun of a partition, or of the bindings, is gone: what looks like the end

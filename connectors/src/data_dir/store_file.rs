@@ -137,9 +137,13 @@ impl StoreFile {
         }
     }
 
+    /// Writes what [`StoreFile::replace`] gives its name to.
+    pub(super) fn prepare(&self, disk: &dyn Disk) -> Result<(), DataDirError> {
+        self.write_new(disk)
+    }
+
     /// Takes the place of the one that is there.
     pub(super) fn replace(&self, disk: &dyn Disk) -> Result<(), DataDirError> {
-        self.write_new(disk)?;
         disk.rename(NEW_STORE_FILE, STORE_FILE).or_disk_error(disk, STORE_FILE, "can not be replaced")?;
         Ok(sync_dir(disk, "")?)
     }

@@ -48,10 +48,17 @@ impl SystemDisk {
             return Err(ErrorKind::NotADirectory.into());
         }
         let absolute = std::path::absolute(&self.root)?;
-        let missing: Vec<&Path> = absolute.ancestors().take_while(|above| !above.exists()).collect();
+        let missing = absolute.ancestors().take_while(|above| !above.exists()).count();
         fs::create_dir_all(&absolute)?;
-        // A directory's own name lies in the one above it.
-        missing.iter().filter_map(|made| made.parent()).try_for_each(sync_dir)?;
+        // A directory's own name lies in the one above it. Also where this one was there: whoever made it may have been killed since.
+        for above in absolute.ancestors().skip(1).take(missing.max(1)) {
+            match sync_dir(above) {
+                Err(cause) if missing == 0 && cause.kind() == ErrorKind::PermissionDenied => {
+                    tracing::debug!(directory = %above.display(), "it can not be synced, and whoever made this one has to have done it");
+                }
+                synced => synced?,
+            }
+        }
         Ok(())
     }
 

@@ -147,6 +147,8 @@ fn passes(code: Code) -> bool {
             | Code::BrokerTransportFailure
             | Code::CoordinatorLoadInProgress
             | Code::CoordinatorNotAvailable
+            | Code::FencedLeaderEpoch
+            | Code::KafkaStorageError
             | Code::LeaderNotAvailable
             | Code::MessageTimedOut
             | Code::NetworkException
@@ -154,11 +156,13 @@ fn passes(code: Code) -> bool {
             | Code::NotEnoughReplicas
             | Code::NotEnoughReplicasAfterAppend
             | Code::NotLeaderForPartition
+            | Code::OffsetNotAvailable
             | Code::OperationTimedOut
             | Code::QueueFull
             | Code::ReplicaNotAvailable
             | Code::RequestTimedOut
             | Code::Resolve
+            | Code::UnknownLeaderEpoch
     )
 }
 

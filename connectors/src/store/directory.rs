@@ -91,7 +91,7 @@ impl Store for DirectoryStore {
         let path = self.path(name);
         self.disk.delete(&path).map_err(|cause| said(&*self.disk, &path, "deleted", cause))?;
         // A power cut must not bring back a manifest whose files, deleted after it, stay away.
-        self.disk.sync_dir(&self.dir).map_err(|cause| said(&*self.disk, &self.dir, "synced", cause))
+        sync_dir(&*self.disk, &self.dir)
     }
 }
 
@@ -133,7 +133,7 @@ impl Unnamed {
         let disk = &*self.disk;
         disk.link(&self.new_path, &self.path).map_err(|cause| said(disk, &self.path, "made", cause))?;
         disk.delete(&self.new_path).map_err(|cause| said(disk, &self.new_path, "deleted", cause))?;
-        disk.sync_dir(&self.dir).map_err(|cause| said(disk, &self.dir, "synced", cause))
+        sync_dir(disk, &self.dir)
     }
 }
 
@@ -180,6 +180,11 @@ impl Drop for Unnamed {
     fn drop(&mut self) {
         let _ = self.disk.delete(&self.new_path);
     }
+}
+
+/// Makes names durable. That it fails for want of room is no reason to try again: names are changed, and it is not known which stay.
+fn sync_dir(disk: &dyn Disk, dir: &str) -> io::Result<()> {
+    disk.sync_dir(dir).map_err(io::Error::other).map_err(|cause| said(disk, dir, "synced", cause))
 }
 
 /// The system's error of the same kind, with what was being done, and where.

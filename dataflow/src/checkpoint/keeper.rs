@@ -1,5 +1,6 @@
 //! The checkpoints that there are.
 
+use std::io;
 use std::sync::Arc;
 
 use crate::store::Store;
@@ -67,7 +68,7 @@ impl Checkpoints {
     pub fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
         let mut list = Vec::new();
         for number in numbers(&*self.store)? {
-            let info = match read(&*self.store, number) {
+            let info = match read_to_use(&*self.store, number) {
                 Ok((manifest, _)) => Ok(info(&manifest)),
                 // It has gone meanwhile.
                 Err(CheckpointError::NotFound { .. }) => continue,
@@ -94,11 +95,17 @@ impl Checkpoints {
     /// # Errors
     /// As [`newest`](Checkpoints::newest).
     pub fn newest_up_to(&self, epoch_max: u64) -> Result<Found, CheckpointError> {
-        let is_newer = |listed: &Listed| listed.info.as_ref().is_ok_and(|info| epoch_max < info.epoch);
-        let newer: Vec<u64> = self.list()?.into_iter().filter(is_newer).map(|listed| listed.number).collect();
-        // One that can not be read may be as old: it is tried, and told of.
-        let mut old = numbers(&*self.store)?;
-        old.retain(|number| !newer.contains(number));
+        // One that can not be read may be as old as the one before it: it is tried, and told of.
+        let mut epoch = 0;
+        let mut old: Vec<(u64, u64)> = Vec::new();
+        for Listed { number, info } in self.list()? {
+            epoch = info.map_or(epoch, |info| info.epoch);
+            old.push((epoch, number));
+        }
+        old.retain(|(epoch, _)| *epoch <= epoch_max);
+        // A later number may hold an earlier epoch, where a start went back for a sink.
+        old.sort_unstable();
+        let old: Vec<u64> = old.into_iter().map(|(_, number)| number).collect();
         match self.newest_of(&old) {
             Ok(found @ Found { checkpoint: Some(_), .. }) => Ok(found),
             Ok(_) | Err(CheckpointError::NoneUsable { .. }) => self.newest(),
@@ -147,7 +154,7 @@ impl Checkpoints {
     }
 
     fn load_once(&self, number: u64) -> Result<Checkpoint, CheckpointError> {
-        let (manifest, _) = read(&*self.store, number)?;
+        let (manifest, _) = read_to_use(&*self.store, number)?;
         self.check_parent(&manifest)?;
         Checkpoint::load(&*self.store, manifest)
     }
@@ -172,19 +179,48 @@ impl Checkpoints {
 
 /// Reads one manifest.
 pub(super) fn read(store: &dyn Store, number: u64) -> Result<(Manifest, u32), CheckpointError> {
-    let name = manifest::file_name(number);
-    let file = match store.map(&name) {
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Err(CheckpointError::NotFound { number }),
-        file => file.map_err(CheckpointError::store(&name, "reading"))?,
-    };
-    Manifest::decode(&name, file.bytes())
+    read_or(store, number, |name, cause| CheckpointError::store(name, "reading")(cause))
 }
 
-/// Reads every manifest that is there and whole, oldest first. That one can not be read for another reason is an error: what it
-/// needs would be taken for garbage.
-pub(super) fn manifests(store: &dyn Store) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
+/// Reads one manifest to go on from it: where the device can not read it, an older one may do.
+fn read_to_use(store: &dyn Store, number: u64) -> Result<(Manifest, u32), CheckpointError> {
+    read_or(store, number, |name, cause| CheckpointError::damaged(name, format!("it can not be read: {cause}")))
+}
+
+fn read_or(
+    store: &dyn Store,
+    number: u64,
+    unread: impl FnOnce(&str, io::Error) -> CheckpointError,
+) -> Result<(Manifest, u32), CheckpointError> {
+    let name = manifest::file_name(number);
+    let file = match store.map(&name) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(CheckpointError::NotFound { number }),
+        file => file.map_err(CheckpointError::store(&name, "reading"))?,
+    };
+    // Not through the mapping: what the device can not read would end the process.
+    let mut bytes = vec![0; file.bytes().len()];
+    file.read_exact_at(&mut bytes, 0).map_err(|cause| unread(&name, cause))?;
+    Manifest::decode(&name, &bytes)
+}
+
+/// Reads the manifests up to a number that are there and can be used, oldest first.
+pub(super) fn usable(store: &dyn Store, last: u64) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
+    whole(store, |number| number <= last, read_to_use)
+}
+
+/// Reads the manifests that are there and whole, but for those that are known. That one can not be read for another reason is an
+/// error: what it needs would be taken for garbage.
+pub(super) fn others(store: &dyn Store, known: &[u64]) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
+    whole(store, |number| !known.contains(&number), read)
+}
+
+fn whole(
+    store: &dyn Store,
+    is_asked: impl Fn(u64) -> bool,
+    read: impl Fn(&dyn Store, u64) -> Result<(Manifest, u32), CheckpointError>,
+) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
     let mut manifests = Vec::new();
-    for number in numbers(store)? {
+    for number in numbers(store)?.into_iter().filter(|number| is_asked(*number)) {
         match read(store, number) {
             Ok(manifest) => manifests.push(manifest),
             Err(error) if error.is_damage() => {}

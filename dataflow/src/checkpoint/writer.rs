@@ -12,7 +12,7 @@ use crate::read::Reader;
 use crate::store::Store;
 
 use super::arrangements::{ChunkWriter, EachArrangement as _, Live};
-use super::keeper::{manifests, read};
+use super::keeper::{others, read, usable};
 use super::manifest::{self, Manifest, StateRecord};
 use super::pack::{self, PackName, PackWriter, Packs};
 use super::pieces::{self, Piece};
@@ -107,14 +107,12 @@ impl Checkpointer {
             outline: Outline::default(),
             reader,
         };
-        let restored = open.reader.restored_from();
-        for (manifest, crc) in manifests(&*open.store)? {
-            // What is newer than the one that was restored could not be used.
-            if restored.is_some_and(|number| manifest.number <= number) {
-                open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
-                open.kept.push(Kept::new(&manifest, crc));
-                (open.names, open.set_aside) = (manifest.names, manifest.set_aside);
-            }
+        // What is newer than the one that was restored could not be used.
+        let Some(restored) = open.reader.restored_from() else { return Ok(open) };
+        for (manifest, crc) in usable(&*open.store, restored)? {
+            open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
+            open.kept.push(Kept::new(&manifest, crc));
+            (open.names, open.set_aside) = (manifest.names, manifest.set_aside);
         }
         Ok(open)
     }
@@ -152,9 +150,11 @@ impl Checkpointer {
         self.kept.last().map(|kept| kept.epoch)
     }
 
-    /// The epoch and the positions of the oldest checkpoint that is kept: the log and the bindings from there on are needed.
+    /// The epoch and the positions of the oldest state that is kept: the log and the bindings from there on are needed. A later
+    /// number may hold an earlier epoch, where a start went back for a sink.
     pub fn oldest(&self) -> Option<(u64, &[Position])> {
-        self.kept.first().map(|kept| (kept.epoch, kept.positions.as_slice()))
+        let oldest = self.kept.iter().min_by_key(|kept| kept.epoch);
+        oldest.map(|kept| (kept.epoch, kept.positions.as_slice()))
     }
 
     /// Writes the state after the newest complete epoch; `None` where a checkpoint holds it already.
@@ -293,7 +293,7 @@ impl Checkpointer {
         let is_old =
             |name: &&String| manifest::number_of(name).is_some_and(|number| number < newest && !kept.contains(&number));
         files.iter().filter(is_old).try_for_each(|name| self.delete(name))?;
-        let needed: BTreeSet<u64> = manifests(&*self.store)?
+        let needed: BTreeSet<u64> = others(&*self.store, &kept)?
             .into_iter()
             .flat_map(|(manifest, _)| manifest.packs)
             .map(|pack| pack.number)
@@ -312,7 +312,9 @@ impl Checkpointer {
     fn let_go(&mut self) {
         let surplus = self.kept.len().saturating_sub(self.keep);
         let needed_epoch = (self.needed)();
-        match self.kept.iter().rposition(|kept| kept.epoch <= needed_epoch).filter(|needed| *needed < surplus) {
+        let usable = self.kept.iter().enumerate().filter(|(_, kept)| kept.epoch <= needed_epoch);
+        let needed = usable.max_by_key(|(_, kept)| kept.epoch).map(|(place, _)| place);
+        match needed.filter(|needed| *needed < surplus) {
             None => drop(self.kept.drain(..surplus)),
             Some(needed) => {
                 self.kept.swap(0, needed);

@@ -79,6 +79,15 @@ impl Snapshot {
         self.for_each_row_of(&self.ads(), granularity, visit)
     }
 
+    /// Whether rows are none any more at a later epoch: whether a day leaves.
+    pub fn has_rows_leaving(&self, later: &Snapshot) -> bool {
+        self.first_day_row() < later.first_day_row()
+    }
+
+    fn first_day_row(&self) -> u32 {
+        self.retention().first_row(Granularity::Day)
+    }
+
     /// The rows that are none any more at a later epoch, by (ad id bytes, window), a whole day of them at once: those of the days that
     /// leave between this epoch and `later`. The smaller rows of such a day have ended to be rows in the course of the day after it.
     ///
@@ -92,7 +101,7 @@ impl Snapshot {
     ) -> Result<(), ReadError> {
         self.check_kept(granularity)?;
         let per_day = granularity.per(Granularity::Day);
-        let first = |snapshot: &Snapshot| snapshot.retention().first_row(Granularity::Day).saturating_mul(per_day);
+        let first = |snapshot: &Snapshot| snapshot.first_day_row().saturating_mul(per_day);
         // What a day is made of is kept as long as the day is a row, so its smaller rows can be found here still.
         let windows = first(self)..first(later);
         if windows.is_empty() {

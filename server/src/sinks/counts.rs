@@ -33,15 +33,39 @@ impl Content for Counts {
     /// The rows that an epoch lets go of are read at the epoch before it.
     const EPOCHS_BEFORE: u64 = 1;
 
+    /// The rows that leave. They are those of a whole day, which may be more than a transaction can hold.
+    fn publish_ahead(&mut self, link: &mut Link, epoch: u64) -> Result<(), FollowError> {
+        let (before, after) = (link.reader.snapshot(Some(epoch - 1))?, link.reader.snapshot(Some(epoch))?);
+        if !before.has_rows_leaving(&after) {
+            return Ok(());
+        }
+        link.publish_read()?;
+        let mut failed = None;
+        for granularity in self.granularities.clone() {
+            self.begin(&after, &mut link.batch);
+            before.for_each_row_leaving(&after, granularity, |row| {
+                if failed.is_some() {
+                    return;
+                }
+                row_key(row, &mut self.key);
+                link.batch.push(&self.key, None);
+                if link.is_full() {
+                    failed = link.publish_part().err();
+                    self.begin(&after, &mut link.batch);
+                }
+            })?;
+            if let Some(error) = failed.take() {
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), FollowError> {
-        let (before, after) = (reader.snapshot(Some(epoch - 1))?, reader.snapshot(Some(epoch))?);
+        let after = reader.snapshot(Some(epoch))?;
         self.begin(&after, batch);
         let Counts { encoder, granularities, key, value } = self;
         for granularity in granularities.iter().copied() {
-            before.for_each_row_leaving(&after, granularity, |row| {
-                row_key(row, key);
-                batch.push(key, None);
-            })?;
             for change in after.changes(granularity, None)? {
                 let row = change.after.as_ref().or(change.before.as_ref()).expect("a change has a row before or after");
                 row_key(row, key);

@@ -67,6 +67,11 @@ pub(super) trait Content {
     /// How many epochs before the one that is read have to be readable too.
     const EPOCHS_BEFORE: u64;
 
+    /// Publishes what of an epoch may be more than a transaction can hold, and may be published again where it is broken off.
+    fn publish_ahead(&mut self, _link: &mut Link, _epoch: u64) -> Result<(), FollowError> {
+        Ok(())
+    }
+
     /// Adds the messages of an epoch, the same ones whenever it is read.
     fn add(&mut self, reader: &Reader, epoch: u64, batch: &mut Batch) -> Result<(), FollowError>;
 
@@ -130,6 +135,11 @@ impl Link {
         (self.told, self.told_at) = (epoch, Instant::now());
         self.stats.told(epoch);
         Ok(())
+    }
+
+    /// Publishes what was read so far, so that the batch is empty.
+    pub(super) fn publish_read(&mut self) -> Result<(), SinkError> {
+        if self.batch.is_empty() { Ok(()) } else { self.publish(self.read) }
     }
 
     /// Publishes the batch as a part of what a later one completes.
@@ -205,6 +215,7 @@ impl<C: Content> Follow<C> {
     fn read_below(&mut self, upper: u64) -> Result<(), FollowError> {
         while self.link.read + 1 < upper {
             let epoch = self.link.read + 1;
+            self.content.publish_ahead(&mut self.link, epoch)?;
             self.content.add(&self.link.reader, epoch, &mut self.link.batch)?;
             self.link.read = epoch;
             if self.link.batch.is_empty() {

@@ -92,10 +92,12 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
     // Its end is heard of with the first answer that has nothing more, and whoever starts waits for that.
     config.set("fetch.wait.max.ms", FETCH_WAIT_MS);
     let committed: BaseConsumer<Watch> = config.create_with_context(Watch::default()).map_err(creation)?;
+    let mut end = 0;
     if up_to == UpTo::HighWatermark {
         config.set("isolation.level", "read_uncommitted");
         let all: BaseConsumer<Watch> = config.create_with_context(Watch::default()).map_err(creation)?;
-        let (_, high) = all.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?;
+        let (_, high) = all.fetch_watermarks(topic, PARTITION, WAIT).map_err(made_just_now).map_err(call)?;
+        end = high;
         let deadline = Instant::now() + OTHERS_WAIT;
         // To one who reads what is committed, the end is where the first open transaction began.
         loop {
@@ -130,6 +132,13 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
         }
         deadline = Instant::now() + WAIT;
     }
+    if up_to == UpTo::HighWatermark {
+        // A leader that has only just become one may not know yet how far all replicas have come, and have ended too early.
+        let (_, ended) = committed.fetch_watermarks(topic, PARTITION, WAIT).map_err(call)?;
+        if ended < end {
+            return Err(call(TIMED_OUT).into());
+        }
+    }
     let decode = |bytes: Vec<u8>| {
         serde_json::from_slice(&bytes).map_err(|cause| SinkError::Progress {
             topic: topic.to_owned(),
@@ -138,6 +147,14 @@ pub(super) fn read(client: &Client, topic: &str, key: &str, up_to: UpTo) -> Resu
         })
     };
     last.map(decode).transpose()
+}
+
+/// The same error, but for a topic that was made a moment ago: not every broker knows it yet.
+fn made_just_now(cause: Cause) -> Cause {
+    match cause.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition) => TIMED_OUT,
+        _ => cause,
+    }
 }
 
 /// Whether an error is about the consumer's group, for which librdkafka asks in any case: the partition is assigned, and nothing is

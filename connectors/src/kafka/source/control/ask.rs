@@ -162,6 +162,12 @@ fn is_no_answer(cause: &Cause) -> bool {
                 | Code::Resolve
                 | Code::UnknownPartition
                 | Code::WaitingForCoordinator
+                // Its leader is on its way: it has the topic, or the partition, or its end, in a moment.
+                | Code::FencedLeaderEpoch
+                | Code::KafkaStorageError
+                | Code::OffsetNotAvailable
+                | Code::UnknownLeaderEpoch
+                | Code::UnknownTopicOrPartition
         )
     )
 }
