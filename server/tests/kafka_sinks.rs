@@ -373,6 +373,37 @@ async fn a_sink_added_later_publishes_all_there_is() {
     assert_eq!(ours.read(), published);
 }
 
+/// A topic that is new has nothing of what is published: all there is goes to it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_deleted_or_renamed_gets_the_whole_table() {
+    let home = tempfile::tempdir().unwrap();
+    let (dir, ours) = (home.path().join("dir"), sinks("renamed", EXACTLY_ONCE));
+    let topics = Topics::of(broker().servers());
+    let mut traffic = Traffic::new(13);
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(100)).await;
+    ours.published(&daemon).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    for deleted in ["counts", "corrections"] {
+        topics.delete(&ours.topic(deleted));
+    }
+    let mut daemon = ours.start(&dir).await;
+    count(&mut daemon, traffic.next(50)).await;
+    ours.published(&daemon).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    let published = ours.read();
+    published.check(&traffic.rows());
+    assert!(published.is_exact());
+
+    topics.create("renamed.other", 2, &[("cleanup.policy", "compact")]);
+    let daemon = ours.start_with(&dir, &[("SINK__KAFKA__COUNTS__TOPIC", "renamed.other")]).await;
+    ours.published(&daemon).await;
+    assert_eq!(daemon.stop().await.0, Some(0));
+    let keys = |topic: &str| -> BTreeSet<_> { topics.consume(topic).into_iter().map(|message| message.key).collect() };
+    assert_eq!(keys("renamed.other"), keys(&ours.topic("counts")));
+    assert_eq!(ours.read().corrections.len(), published.corrections.len());
+}
+
 /// A row that retention takes away leaves the table too: its key comes without a value.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_is_gone_gets_a_tombstone() {

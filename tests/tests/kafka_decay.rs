@@ -5,9 +5,11 @@
 use std::fs;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
-use recount_connectors::kafka::ClientSettings;
+use recount_connectors::kafka::check::{CheckSettings, Role, check};
 use recount_connectors::kafka::source::{AcceptedGap, KafkaSourceSettings, Topic, TopicFormat};
+use recount_connectors::kafka::{Client, ClientSettings};
 use recount_dataflow::engine::Settings;
 use recount_tests::disk::{FaultDisk, Loss};
 use recount_tests::kafka::{Broker, Record, Topics};
@@ -54,6 +56,11 @@ fn a_batch_that_decayed_is_refused_with_its_coordinates_until_its_gap_is_accepte
     damage(&broker, "decay", "c5");
     let read = vec![Topic { name: "decay".to_owned(), format: TopicFormat::Json }];
     let kafka = KafkaSourceSettings::new(ClientSettings::new(broker.servers()), read);
+    let topics_read = vec![("decay".to_owned(), Role::Read { format: TopicFormat::Json })];
+    let asked = CheckSettings { topics: topics_read, wait: Duration::from_secs(20), ..CheckSettings::default() };
+    let report = check(&Client::new(&kafka.client).unwrap(), &asked).unwrap();
+    assert!(report.findings.iter().any(|finding| finding.name == "unreadable"), "{:?}", report.findings);
+
     let disk = FaultDisk::default();
     let mut pipeline = start(&disk, &kafka);
     pipeline.read(3, NOON_MS).unwrap();

@@ -155,19 +155,21 @@ pub fn read_dead_letters(
     let described = connection.topic(topic, wait)?;
     let consumer: BaseConsumer<Watch> =
         client.consumer_config(GROUP).create_with_context(Watch::default()).map_err(creation)?;
-    for partition in described.partitions {
+    // All ends first: what is sent again may break again, and come to the end of another partition.
+    let offsets = described.partitions.iter().map(|partition| {
         let (low, high) = connection.offsets(topic, partition.number, wait)?;
-        if high <= low {
-            continue;
-        }
+        Ok((partition.number, low, high))
+    });
+    let offsets: Vec<(i32, i64, i64)> = offsets.collect::<Result<_, KafkaError>>()?;
+    for (partition, low, high) in offsets.into_iter().filter(|(_, low, high)| low < high) {
         let mut list = TopicPartitionList::new();
-        let added = list.add_partition_offset(topic, partition.number, Offset::Offset(low));
+        let added = list.add_partition_offset(topic, partition, Offset::Offset(low));
         let assigned = added.and_then(|()| consumer.assign(&list));
         assigned.map_err(|cause| KafkaError::call(format!("{topic} can not be assigned"), cause))?;
         let mut quiet_since = Instant::now();
         loop {
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) if message.partition() != partition.number => {}
+                Some(Ok(message)) if message.partition() != partition => {}
                 Some(Ok(message)) if message.offset() >= high => break,
                 Some(Ok(message)) => {
                     quiet_since = Instant::now();
@@ -179,7 +181,7 @@ pub fn read_dead_letters(
                     }
                 }
                 // What committed readers may see ends here, though an open transaction may go on.
-                Some(Err(Cause::PartitionEOF(number))) if number == partition.number => break,
+                Some(Err(Cause::PartitionEOF(number))) if number == partition => break,
                 Some(Err(cause)) if quiet_since.elapsed() > wait => {
                     return Err(KafkaError::call(format!("{topic} can not be read"), cause));
                 }

@@ -32,7 +32,7 @@ pub(super) fn missing(topic: &str, role: &Role) -> Finding {
         Role::Read { .. } => {
             (Level::Failure, "there is no such topic, or this user may not see it; make it, or correct its name")
         }
-        Role::Write { .. } => {
+        Role::Write { .. } | Role::Progress => {
             (Level::Warning, "there is no such topic; it is made at the first start, if this user may")
         }
     };
@@ -42,7 +42,7 @@ pub(super) fn missing(topic: &str, role: &Role) -> Finding {
 /// All that is to be said of one topic.
 pub(super) fn of_topic(topic: &TopicReport, role: &Role, settings: &CheckSettings) -> Vec<Finding> {
     let mut found = Found { topic: &topic.name, findings: Vec::new() };
-    found.of_replicas(topic, matches!(role, Role::Write { .. }));
+    found.of_replicas(topic, role.is_written());
     match role {
         Role::Read { format } => {
             found.of_records(topic);
@@ -59,15 +59,15 @@ pub(super) fn of_topic(topic: &TopicReport, role: &Role, settings: &CheckSetting
             }
         }
         Role::Write { compacted } => found.of_cleanup(topic, *compacted),
+        Role::Progress => found.of_cleanup(topic, true),
     }
-    match (role, topic.rights) {
-        (Role::Read { .. }, Some(Rights { read: false, .. })) => {
+    if let Some(Rights { read, write, .. }) = topic.rights {
+        if role.is_read() && !read {
             found.failure("read_refused", "this user may not read it (Read)".to_owned());
         }
-        (Role::Write { .. }, Some(Rights { write: false, .. })) => {
+        if role.is_written() && !write {
             found.failure("write_refused", "this user may not write to it (Write)".to_owned());
         }
-        _ => {}
     }
     if topic.settings.is_empty() {
         found.warning(

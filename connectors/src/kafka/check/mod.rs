@@ -27,10 +27,24 @@ pub enum Role {
         /// Whether it is a changelog.
         compacted: bool,
     },
+    /// It tells how far sinks have come: it is a changelog, and read as well as written.
+    Progress,
+}
+
+impl Role {
+    /// Whether it is read.
+    fn is_read(&self) -> bool {
+        matches!(self, Role::Read { .. } | Role::Progress)
+    }
+
+    /// Whether it is written.
+    fn is_written(&self) -> bool {
+        matches!(self, Role::Write { .. } | Role::Progress)
+    }
 }
 
 /// What is to be looked at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct CheckSettings {
     /// The topics.
     pub topics: Vec<(String, Role)>,

@@ -12,7 +12,7 @@ use crate::kafka::client::{Client, creation};
 use crate::kafka::connection::{Connection, Topic};
 use crate::kafka::error::KafkaError;
 use crate::kafka::source::format::CONTENT_TYPE;
-use crate::kafka::source::{TopicFormat, native};
+use crate::kafka::source::{TopicFormat, is_unreadable, native};
 use crate::kafka::watch::Watch;
 
 /// Offsets looked at of each partition, from its end.
@@ -100,4 +100,5 @@ impl Sample {
 
 fn is_refusal(code: Code) -> bool {
     matches!(code, Code::TopicAuthorizationFailed | Code::OffsetOutOfRange | Code::UnknownTopicOrPartition)
+        || is_unreadable(code)
 }

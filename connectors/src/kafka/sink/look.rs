@@ -1,7 +1,7 @@
 //! Looking at a sink before it is claimed: nobody is fenced, and nothing is made.
 
 use super::patience::Patience;
-use super::progress::{self, UpTo};
+use super::progress::{self, Progress, UpTo};
 use super::{Cancel, PublisherSettings, SinkError, topics};
 
 impl PublisherSettings {
@@ -24,11 +24,15 @@ impl PublisherSettings {
     }
 
     fn look_once(&self, bound: u64) -> Result<Option<u64>, SinkError> {
-        if !topics::look(self)? {
+        let there = topics::look(self)?;
+        if !there.progress {
             return Ok(None);
         }
         let found = progress::read(&self.client, &self.progress_topic, &self.identity.key(), UpTo::Committed)?;
         found.iter().try_for_each(|found| found.judge(&self.identity, bound))?;
-        Ok(found.filter(|found| found.generation == self.identity.generation).map(|found| found.epoch))
+        let goes_on = |found: &Progress| {
+            found.generation == self.identity.generation && found.goes_on_in(&self.topics, &there.topics)
+        };
+        Ok(found.filter(goes_on).map(|found| found.epoch))
     }
 }

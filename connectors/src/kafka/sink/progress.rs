@@ -9,7 +9,7 @@ use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
-use super::{Identity, SinkError};
+use super::{Identity, SinkError, TopicPlan};
 use crate::kafka::client::creation;
 use crate::kafka::{Client, KafkaError, Watch};
 
@@ -36,10 +36,13 @@ pub struct Progress {
     pub epoch: u64,
     /// Who published it.
     pub writer: u32,
+    /// The topics that it was published to; versions before these were noted have none here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<String>,
 }
 
 impl Progress {
-    pub(super) fn new(identity: &Identity, epoch: u64) -> Self {
+    pub(super) fn new(identity: &Identity, topics: &[TopicPlan], epoch: u64) -> Self {
         let Identity { store, sink, generation, writer } = identity;
         Progress {
             store: format!("{store:016x}"),
@@ -47,7 +50,15 @@ impl Progress {
             generation: *generation,
             epoch,
             writer: *writer,
+            topics: topics.iter().map(|topic| topic.name.clone()).collect(),
         }
+    }
+
+    /// Whether something of it is in one of these topics, which were there before: a topic that is made now, or that the sink did not
+    /// publish to, has nothing of what is published.
+    pub(super) fn goes_on_in(&self, topics: &[TopicPlan], were_there: &[bool]) -> bool {
+        let is_known = |topic: &TopicPlan| self.topics.is_empty() || self.topics.contains(&topic.name);
+        topics.iter().zip(were_there).any(|(topic, was_there)| *was_there && is_known(topic))
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -180,7 +191,30 @@ fn still_open(topic: &str, from: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Cleanup;
     use super::*;
+
+    fn topics<const N: usize>(names: [&str; N]) -> Vec<TopicPlan> {
+        let plan = |name: &str| TopicPlan {
+            name: name.to_owned(),
+            partitions: None,
+            replication: None,
+            cleanup: Cleanup::Compact,
+            message_bytes_max: None,
+        };
+        names.map(plan).into()
+    }
+
+    #[test]
+    fn a_topic_that_is_new_has_nothing_of_what_is_published() {
+        let found = Progress::new(&identity(1, 3), &topics(["a", "b"]), 17);
+        assert!(found.goes_on_in(&topics(["a"]), &[true]));
+        assert!(!found.goes_on_in(&topics(["a"]), &[false]), "it was deleted");
+        assert!(!found.goes_on_in(&topics(["c"]), &[true]), "another is named");
+        assert!(found.goes_on_in(&topics(["c", "b"]), &[false, true]));
+        let older = Progress { topics: Vec::new(), ..found };
+        assert!(older.goes_on_in(&topics(["c"]), &[true]) && !older.goes_on_in(&topics(["c"]), &[false]));
+    }
 
     fn identity(generation: u32, writer: u32) -> Identity {
         Identity { store: 0xab, sink: "counts", generation, writer }
@@ -188,16 +222,20 @@ mod tests {
 
     #[test]
     fn a_record_is_json_and_comes_back() {
-        let progress = Progress::new(&identity(1, 3), 17);
-        let text = r#"{"store":"00000000000000ab","sink":"counts","generation":1,"epoch":17,"writer":3}"#;
+        let progress = Progress::new(&identity(1, 3), &topics(["counts"]), 17);
+        let before = r#"{"store":"00000000000000ab","sink":"counts","generation":1,"epoch":17,"writer":3"#;
+        let text = format!(r#"{before},"topics":["counts"]}}"#);
         assert_eq!(String::from_utf8(progress.encode()).unwrap(), text);
-        assert_eq!(serde_json::from_str::<Progress>(text).unwrap(), progress);
+        assert_eq!(serde_json::from_str::<Progress>(&text).unwrap(), progress);
+        // As versions wrote it that did not note topics.
+        let older = serde_json::from_str::<Progress>(&format!("{before}}}")).unwrap();
+        assert_eq!(older, Progress { topics: Vec::new(), ..progress });
         assert_eq!(identity(1, 3).transactional_id(), "recount.00000000000000ab.counts");
     }
 
     #[test]
     fn what_is_newer_is_refused() {
-        let found = Progress::new(&identity(1, 3), 17);
+        let found = Progress::new(&identity(1, 3), &[], 17);
         let judged = |generation, writer, bound| found.judge(&identity(generation, writer), bound);
         assert!(judged(1, 3, 17).is_ok() && judged(1, 4, 20).is_ok());
         // Of an older generation the epochs are other ones.

@@ -37,6 +37,8 @@ pub struct Publisher {
     outcomes: Arc<Outcomes>,
     /// The most bytes that a message of each topic may have.
     message_bytes_max: Vec<usize>,
+    /// The topics that were made for it.
+    made: Vec<String>,
     /// The times, ms since 1970, that a topic does not take of what is being published.
     moved_ms: BTreeSet<i64>,
 }
@@ -59,10 +61,11 @@ impl Publisher {
             progress: None,
             outcomes,
             message_bytes_max: Vec::new(),
+            made: Vec::new(),
             moved_ms: BTreeSet::new(),
         };
         loop {
-            match topics::ensure(&open.settings) {
+            match topics::ensure(&open.settings, &mut open.made) {
                 Ok(message_bytes_max) => {
                     open.message_bytes_max = message_bytes_max;
                     break;
@@ -75,8 +78,8 @@ impl Publisher {
     }
 
     /// Reads how far the sink has come and puts up this writer's own progress record: who was writer before and wakes up now will
-    /// find it. Returns the newest epoch of this generation that is published, `None` where there is none. `bound` is the newest
-    /// epoch that is bound here.
+    /// find it. Returns the newest epoch of this generation that is published, `None` where there is none, and where its topics are new:
+    /// then all there is is to be published to them. `bound` is the newest epoch that is bound here.
     ///
     /// # Errors
     /// As [`open`](Publisher::open).
@@ -84,7 +87,17 @@ impl Publisher {
         self.read_progress(bound)?;
         let generation = self.settings.identity.generation;
         let ours = self.progress.as_ref().filter(|progress| progress.generation == generation);
-        let epoch = ours.map(|progress| progress.epoch);
+        let were_there: Vec<bool> = self.settings.topics.iter().map(|topic| !self.made.contains(&topic.name)).collect();
+        let goes_on = |progress: &&Progress| progress.goes_on_in(&self.settings.topics, &were_there);
+        let epoch = ours.filter(goes_on).map(|progress| progress.epoch);
+        if let (Some(ours), None) = (ours, epoch) {
+            let (sink, published) = (self.settings.identity.sink, ours.epoch);
+            tracing::warn!(
+                sink,
+                published,
+                "the sink's topic is another one, or was made anew: all there is is published to it"
+            );
+        }
         if let Some(other) = self.progress.as_ref().filter(|progress| progress.generation != generation) {
             let sink = self.settings.identity.sink;
             tracing::warn!(sink, %other, generation, "everything was made anew since; the sink publishes the new history");
@@ -109,7 +122,7 @@ impl Publisher {
     /// # Errors
     /// Where another writer has taken over, where Kafka refuses, and [`SinkError::Cancelled`].
     pub fn publish(&mut self, batch: &Batch, epoch: Option<u64>) -> Result<(), SinkError> {
-        let progress = epoch.map(|epoch| Progress::new(&self.settings.identity, epoch));
+        let progress = epoch.map(|epoch| Progress::new(&self.settings.identity, &self.settings.topics, epoch));
         self.moved_ms.clear();
         loop {
             self.patience.check()?;

@@ -25,8 +25,15 @@ const ANY_MS: &str = "9223372036854775807";
 /// What a message may have where the broker does not say.
 const MESSAGE_BYTES_MAX: usize = 1_048_588;
 
-/// Checks the topics that are there. Returns whether that of progress is.
-pub(super) fn look(settings: &PublisherSettings) -> Result<bool, SinkError> {
+/// Which topics are there.
+pub(super) struct There {
+    pub(super) progress: bool,
+    /// Those that are published to.
+    pub(super) topics: Vec<bool>,
+}
+
+/// Checks the topics that are there.
+pub(super) fn look(settings: &PublisherSettings) -> Result<There, SinkError> {
     let connection = settings.client.connect()?;
     connection.brokers(WAIT)?;
     let is_there = |plan: &TopicPlan| match connection.topic(&plan.name, WAIT) {
@@ -35,30 +42,32 @@ pub(super) fn look(settings: &PublisherSettings) -> Result<bool, SinkError> {
         Err(KafkaError::NoTopic { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     };
-    for plan in &settings.topics {
-        is_there(plan)?;
-    }
-    is_there(&progress_plan(settings))
+    let topics = settings.topics.iter().map(is_there).collect::<Result<Vec<_>, _>>()?;
+    Ok(There { topics, progress: is_there(&progress_plan(settings))? })
 }
 
-/// Makes the topics that are not there, and checks those that are. Returns the most bytes that a message of each may have.
-pub(super) fn ensure(settings: &PublisherSettings) -> Result<Vec<usize>, SinkError> {
+/// Makes the topics that are not there, and adds them to `made`; checks those that are. Returns the most bytes that a message of each
+/// may have.
+pub(super) fn ensure(settings: &PublisherSettings, made: &mut Vec<String>) -> Result<Vec<usize>, SinkError> {
     // It says why where nobody answers, or where the login is refused.
     let connection = settings.client.connect()?;
     connection.brokers(WAIT)?;
     let admin = settings.client.admin()?;
     // Kafka asks for the right to make a topic before it looks whether there is one, so it is only asked for what is missing.
-    let ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match connection.topic(&plan.name, WAIT) {
+    let mut ensured = |plan: &TopicPlan, more: &[(&str, &str)]| match connection.topic(&plan.name, WAIT) {
         Ok(_) => check(&settings.client, plan),
         Err(KafkaError::NoTopic { .. }) => match make(&admin, plan, more)? {
-            true => Ok(plan.message_bytes_max),
+            true => {
+                made.push(plan.name.clone());
+                Ok(plan.message_bytes_max)
+            }
             false => check(&settings.client, plan),
         },
         Err(error) => Err(error.into()),
     };
     ensured(&progress_plan(settings), &PROGRESS_CONFIG)?;
-    let bytes_max = |plan| ensured(plan, &[]).map(|found| found.unwrap_or(MESSAGE_BYTES_MAX));
-    settings.topics.iter().map(bytes_max).collect()
+    let mut bytes_max = |plan| ensured(plan, &[]).map(|found| found.unwrap_or(MESSAGE_BYTES_MAX));
+    settings.topics.iter().map(&mut bytes_max).collect()
 }
 
 fn progress_plan(settings: &PublisherSettings) -> TopicPlan {

@@ -47,6 +47,7 @@ use recount_dataflow::intake::{AdName, Batch, Intake};
 use self::bell::Bell;
 use self::control::{Control, ReaderHandle};
 use self::holding::{AbsentFeed, Holding};
+pub(super) use self::partition::is_unreadable;
 use self::partition::{Decoder, Limits, Reader};
 use self::patience::{Patience, Reach};
 use self::shared::{Known, News, Shared};

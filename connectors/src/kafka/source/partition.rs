@@ -275,13 +275,21 @@ fn trouble(cause: &Cause) -> Option<Trouble> {
         | Code::UnknownTopicOrPartition
         | Code::UnknownTopic
         | Code::UnknownPartition => Some(Trouble::Missing),
-        Code::BadMessage
-        | Code::BadCompression
-        | Code::NotImplemented
-        | Code::InvalidMessage
-        | Code::MessageSizeTooLarge => Some(Trouble::Unreadable(cause.clone())),
+        code if is_unreadable(code) => Some(Trouble::Unreadable(cause.clone())),
         _ => None,
     }
+}
+
+/// Whether a batch came, and can not be read.
+pub(in crate::kafka) fn is_unreadable(code: Code) -> bool {
+    matches!(
+        code,
+        Code::BadMessage
+            | Code::BadCompression
+            | Code::NotImplemented
+            | Code::InvalidMessage
+            | Code::MessageSizeTooLarge
+    )
 }
 
 #[inline]

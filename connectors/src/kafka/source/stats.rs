@@ -10,6 +10,9 @@ use crate::streams::Stream;
 /// After how long without a word of it a broker does not count as reached, in microseconds.
 const SILENCE_MAX_US: i64 = 5_000_000;
 
+/// After how long an open transaction counts as lag, in ms: nobody is behind for a moment's sake.
+const OPEN_MAX_MS: i64 = 10_000;
+
 /// What is told of a source of Kafka, for any thread.
 #[derive(Default)]
 pub struct KafkaStats {
@@ -43,6 +46,10 @@ pub(super) struct StreamStats {
     /// The first offset that is there, and the one behind the last that can be read, as the broker said last; 0 before.
     low: AtomicU64,
     end: AtomicU64,
+    /// Since when a transaction has been open, by the wall clock, ms; `i64::MAX` where none is.
+    open_since_ms: AtomicI64,
+    /// The offsets that an open transaction keeps from being read, where it is open for long.
+    withheld: AtomicU64,
     /// The first offset that was to be read.
     first: u64,
 }
@@ -64,6 +71,8 @@ impl StreamStats {
             fresh_ms: AtomicI64::new(i64::MIN),
             low: AtomicU64::new(0),
             end: AtomicU64::new(0),
+            open_since_ms: AtomicI64::new(i64::MAX),
+            withheld: AtomicU64::new(0),
             first: stream.first_offset,
         }
     }
@@ -88,8 +97,8 @@ pub struct PartitionProgress {
     pub topic: String,
     /// The partition.
     pub partition: i32,
-    /// Records that can be read and were not handed out, as far as the broker has said; offsets without a record count too. `None`
-    /// where it has said nothing.
+    /// Records that can be read and were not handed out, as far as the broker has said; offsets without a record count too, and those
+    /// behind a transaction that has been open for ten seconds. `None` where it has said nothing.
     pub lag_records: Option<u64>,
     /// For how long it is not known that everything was read: since then, or since the newest record that was handed out. 0 where
     /// there is nothing more, and the broker answers; `None` where nothing was handed out.
@@ -154,6 +163,7 @@ impl KafkaStats {
             if let Ok(end) = u64::try_from(end) {
                 stream.end.fetch_max(end, Ordering::Relaxed);
             }
+            stream.observe_open(u64::try_from(partition.hi_offset - end).unwrap_or(0), now_ms);
             // A connection to who coordinates a group goes by the same number, and is another one.
             let mut brokers = statistics.brokers.values().filter(|broker| broker.source != "logical");
             let is_reached = brokers.any(|broker| broker.nodeid == partition.broker && answers(broker));
@@ -206,12 +216,24 @@ impl StreamStats {
 
     /// Whether there is nothing more to read, for certain.
     fn is_current(&self) -> bool {
-        self.is_known() && self.is_at_end.load(Ordering::Relaxed)
+        self.is_known() && self.is_at_end.load(Ordering::Relaxed) && self.withheld.load(Ordering::Relaxed) == 0
+    }
+
+    /// So many offsets lie behind the beginning of an open transaction, at a wall clock in ms.
+    fn observe_open(&self, offsets: u64, now_ms: i64) {
+        let since_ms = match offsets {
+            0 => i64::MAX,
+            _ => self.open_since_ms.load(Ordering::Relaxed).min(now_ms),
+        };
+        self.open_since_ms.store(since_ms, Ordering::Relaxed);
+        let is_long = since_ms.saturating_add(OPEN_MAX_MS) <= now_ms;
+        self.withheld.store(if is_long { offsets } else { 0 }, Ordering::Relaxed);
     }
 
     fn at(&self, now_ms: i64) -> PartitionProgress {
         let end = self.end.load(Ordering::Relaxed);
-        let behind = end.saturating_sub(self.next.load(Ordering::Relaxed));
+        let withheld = self.withheld.load(Ordering::Relaxed);
+        let behind = (end + withheld).saturating_sub(self.next.load(Ordering::Relaxed));
         let lag_records = match self.is_current() {
             // Behind the last record there may be offsets without one.
             true => Some(0),
@@ -287,5 +309,8 @@ mod tests {
         assert_eq!(lag(&stats, NOW_MS + 7_000), (Some(1), Some(7.0)));
         one.allow();
         assert_eq!(lag(&stats, NOW_MS + 8_000), (Some(0), Some(0.0)));
+        // Two offsets lie behind the beginning of a transaction that does not end.
+        stats.observe(&statistics("UP", 0), NOW_MS + 11_000);
+        assert_eq!(lag(&stats, NOW_MS + 11_000), (Some(3), Some(11.0)));
     }
 }

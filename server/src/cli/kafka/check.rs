@@ -108,17 +108,18 @@ fn looked_at(args: &CheckArgs, config: &Config) -> Result<Asked, CliError> {
         letters.dedup();
         topics.extend(letters.iter().map(|name| ((*name).clone(), Role::Write { compacted: false })));
         // How far dead letters have come is published beside them.
-        let apart = sinks.filter(|sinks| sinks.bootstrap_servers != kafka.bootstrap_servers && !letters.is_empty());
-        topics.extend(apart.map(|sinks| (sinks.progress_topic.clone(), Role::Write { compacted: true })));
+        let user = (&kafka.bootstrap_servers, &kafka.properties);
+        let apart = sinks.filter(|sinks| (&sinks.bootstrap_servers, &sinks.properties) != user && !letters.is_empty());
+        topics.extend(apart.map(|sinks| (sinks.progress_topic.clone(), Role::Progress)));
         asked.push((client, topics));
     }
     if let Some(sinks) = sinks {
         let client = super::client(&sinks.bootstrap_servers, &sinks.properties)?;
-        let corrections = sinks.corrections.as_ref().map(|sink| (sink.topic.clone(), false));
-        let counts = sinks.counts.as_ref().map(|counts| (counts.sink.topic.clone(), true));
-        let progress = (sinks.progress_topic.clone(), true);
-        let topics = [corrections, counts, Some(progress)].into_iter().flatten();
-        asked.push((client, topics.map(|(name, compacted)| (name, Role::Write { compacted })).collect()));
+        let written = |name: &String, compacted| (name.clone(), Role::Write { compacted });
+        let corrections = sinks.corrections.as_ref().map(|sink| written(&sink.topic, false));
+        let counts = sinks.counts.as_ref().map(|counts| written(&counts.sink.topic, true));
+        let progress = (sinks.progress_topic.clone(), Role::Progress);
+        asked.push((client, [corrections, counts, Some(progress)].into_iter().flatten().collect()));
     }
     match asked.is_empty() {
         true => Err(CliError::usage(
