@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let seconds: u64 = args.next().map_or(Ok(5), |text| text.parse())?;
     let new = NewStore { id: 7, hash_secret: [1; 16], source: StoreSource::Log, partitions: 4 };
     let dir = DataDir::open(Arc::new(SystemDisk::create(temp.path())?), &new, Rules::default())?;
-    let log = Log::open(&dir, LogSettings::default(), |failure| panic!("{failure}"))?;
+    let log = Log::open(&dir, LogSettings::default(), |_| false, |failure| panic!("{failure}"))?;
     for threads in [1, 4, 16] {
         appends(&log, threads, Duration::from_secs(seconds));
     }

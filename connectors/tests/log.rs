@@ -28,7 +28,7 @@ fn open(path: &Path) -> Result<DataDir, DataDirError> {
 }
 
 fn open_log(dir: &DataDir, settings: LogSettings) -> Log {
-    Log::open(dir, settings, |failure| panic!("{failure}")).unwrap()
+    Log::open(dir, settings, |_| false, |failure| panic!("{failure}")).unwrap()
 }
 
 /// Appends clicks with these numbers, JSON and protobuf by turns.

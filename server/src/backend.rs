@@ -74,7 +74,7 @@ impl Backend {
         stopping: Arc<AtomicBool>,
     ) -> Result<Backend, ServerError> {
         let (pace, keep) = (store.pace, store.checkpoints_kept);
-        let begun = Begun::begin(store, settings.engine.rules)?;
+        let begun = Begun::begin(store, settings.engine.rules, &stopping)?;
         let looked = settings.sinks.as_ref().map(|sinks| Looked::look(sinks, begun.dir(), begun.bound(), &stopping));
         let looked = looked.transpose().map_err(SinksError::from)?;
         let chosen = begun.choose(looked.as_ref().map_or(u64::MAX, Looked::restore_up_to))?;

@@ -136,8 +136,21 @@ async fn fill_and_heal(disk: &Path) {
     let held: i64 = clicks(&mut daemon).await.values().sum();
     assert!(held as u64 >= readable && held as u64 <= next * EVENTS, "{held} clicks, {readable} were readable");
 
+    // One that is started while nothing fits waits for room too.
+    daemon.kill();
+    let rest = disk.join("rest");
+    assert!(fs::write(&rest, vec![1; 24 << 20]).is_err(), "the disk is not full");
+    let starting = {
+        let dir = dir.clone();
+        tokio::spawn(async move { Daemon::start_with(&dir, &settings).await })
+    };
+    sleep(Duration::from_millis(500)).await;
+    assert!(!starting.is_finished());
+
     // There is room, and a client that comes again is served, with nobody having done anything to the service.
+    fs::remove_file(&rest).unwrap();
     fs::remove_file(&ballast).unwrap();
+    let mut daemon = starting.await.unwrap();
     let all = next + 20;
     let retrying = async {
         while next < all {

@@ -12,7 +12,7 @@ use recount_connectors::store::DirectoryStore;
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::store::{BindingSink as _, EpochBinding, Store as _};
-use recount_tests::disk::{Call, Fault, FaultDisk, FileKind, Loss};
+use recount_tests::disk::{Call, Fault, FaultDisk, FileKind, Loss, Point, What};
 use recount_tests::durable::{LogWorld, NEW_STORE, history, open_dir};
 
 fn losses(seed: u64) -> [Loss; 3] {
@@ -99,6 +99,20 @@ fn a_binding_that_was_said_to_be_bound_is_found_before_anything_else_is_bound() 
             assert!(next == bound + 1 || next == bound + 2, "{bound} epochs were bound, and {next} is next");
         }
     }
+}
+
+/// The system does not write again what a sync has failed for, and says nothing of it to who syncs next.
+#[test]
+fn a_binding_that_could_not_be_synced_is_written_again() {
+    let disk = FaultDisk::default();
+    assert_eq!(bind(&disk, 3), Some(3));
+    disk.plan(Fault::once(Point { call: Call::SyncData, kind: FileKind::Binding }, 1, What::Broken));
+    // The first sync is of the newest one, written again.
+    assert_eq!(bind(&disk, 6), None);
+    let disk = disk.restart(Loss::Nothing);
+    assert_eq!(bind(&disk, 8), Some(8));
+    let disk = disk.restart(Loss::Unsynced);
+    assert_eq!(read_bindings(&disk, 1).unwrap(), (1..=8).map(binding).collect::<Vec<_>>());
 }
 
 #[test]
@@ -354,7 +368,7 @@ fn data_without_their_store_file_are_refused() {
 fn damage_amid_the_log_names_the_file_and_the_byte() {
     let disk = FaultDisk::default();
     let dir = open_dir(&disk).unwrap();
-    let log = Log::open(&dir, LogSettings::default(), |_| {}).unwrap();
+    let log = Log::open(&dir, LogSettings::default(), |_| false, |_| {}).unwrap();
     let mut ends = Vec::new();
     for number in 0..10 {
         let mut append = log.begin(1);
@@ -366,7 +380,7 @@ fn damage_amid_the_log_names_the_file_and_the_byte() {
         disk.files().into_iter().find(|(path, length)| path.starts_with("log/0000") && *length > 0).unwrap();
     disk.damage(&path, |bytes| bytes[ends[0].end as usize + 50] ^= 1);
     // The segment of the process that is gone is the last: no writer came after it.
-    let error = Log::open(&open_dir(&disk).unwrap(), LogSettings::default(), |_| {}).err().unwrap();
+    let error = Log::open(&open_dir(&disk).unwrap(), LogSettings::default(), |_| false, |_| {}).err().unwrap();
     assert!(matches!(error, LogError::Damaged { offset, .. } if offset == ends[0].end), "{error}");
     assert!(error.to_string().contains(&path), "{error}");
 }

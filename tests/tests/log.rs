@@ -10,7 +10,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use recount_connectors::Format;
 use recount_connectors::log::{APPEND_BYTES_MAX, AppendError, LogSettings, Retention, SyncPolicy};
-use recount_tests::disk::{Call, Fault, FaultDisk, FileKind, Loss};
+use recount_tests::disk::{Call, Fault, FaultDisk, FileKind, Loss, Point, What};
 use recount_tests::durable::{ARRIVAL_MS, LogWorld, history, open_dir, settings};
 
 const GROUPS: usize = 12;
@@ -151,6 +151,31 @@ fn a_failed_sync_refuses_everything_after_it() {
     drop((log, dir));
 }
 
+/// The system does not write again what a sync has failed for, and says nothing of it to who syncs next.
+#[test]
+fn nothing_rests_on_what_an_earlier_process_could_not_sync() {
+    for seed in 0..20 {
+        let disk = FaultDisk::default();
+        let mut world = LogWorld::default();
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        {
+            let dir = open_dir(&disk).unwrap();
+            let log = world.open(&dir);
+            assert!(world.append_group(&log, &mut rng, 3).iter().all(Result::is_ok));
+            disk.plan(Fault::once(Point { call: Call::SyncData, kind: FileKind::Log }, 0, What::Broken));
+            assert!(world.append_group(&log, &mut rng, 1)[0].is_err());
+        }
+        let disk = disk.restart(Loss::Nothing);
+        {
+            let dir = open_dir(&disk).unwrap();
+            let log = world.open(&dir);
+            assert!(world.append_group(&log, &mut rng, 4).iter().all(Result::is_ok));
+        }
+        let loss = if seed % 2 == 0 { Loss::Unsynced } else { Loss::Some(seed) };
+        world.check(&disk.restart(loss));
+    }
+}
+
 /// The weaker promise: acknowledged when written, durable and readable at the next sync.
 #[test]
 fn synced_now_and_then_only_what_was_not_synced_may_be_lost() {
@@ -204,13 +229,11 @@ fn retention_takes_what_is_old_and_no_longer_needed() {
     assert!(log.retain(&ends, old_ms + 1).unwrap() > 0);
     assert!(starts()[0] > halfway[0] && starts()[1] > halfway[1], "{:?}", starts());
     // However long an age is, it takes nothing before its time.
-    let log = {
-        drop(log);
-        world.open_with(
-            &dir,
-            LogSettings { retention: Retention { age: Some(Duration::MAX), bytes: None }, ..settings() },
-        )
-    };
+    drop((log, dir));
+    let disk = disk.restart(Loss::Nothing);
+    let dir = open_dir(&disk).unwrap();
+    let for_ever = Retention { age: Some(Duration::MAX), bytes: None };
+    let log = world.open_with(&dir, LogSettings { retention: for_ever, ..settings() });
     assert_eq!(log.retain(&ends, old_ms).unwrap(), 0);
     drop((log, dir));
     world.check(&disk.restart(Loss::Unsynced));
@@ -263,6 +286,13 @@ fn a_writer_that_was_replaced_acknowledges_nothing() {
             assert!(refusal.to_string().contains("replaced by a later one"), "{refusal}");
         }
         assert!(world.append_group(&new, &mut rng, 2).iter().all(Result::is_ok));
+        if seed % 2 == 0 {
+            // Also the segment goes by which the other's are known to be void.
+            assert!((0..4).flat_map(|_| world.append_group(&new, &mut rng, 4)).all(|outcome| outcome.is_ok()));
+            let ends: Vec<u64> = (0..2).map(|partition| new.view().end(partition)).collect();
+            world.allow(ends.clone());
+            assert!(new.retain(&ends, 0).unwrap() > 0);
+        }
         drop((old, old_dir));
         world.check(&second.restart(Loss::Nothing));
         drop((new, new_dir));

@@ -28,7 +28,7 @@ static WRITTEN: LazyLock<(FaultDisk, Vec<String>, Records)> = LazyLock::new(|| {
     let disk = FaultDisk::default();
     let dir = DataDir::open(Arc::new(disk.clone()), &STORE, Rules::default()).expect("the disk is empty and sound");
     let settings = LogSettings { segment_bytes: 1_200, commit_window: Duration::ZERO, ..LogSettings::default() };
-    let log = Log::open(&dir, settings, |failure| panic!("{failure}")).expect("the disk is sound");
+    let log = Log::open(&dir, settings, |_| false, |failure| panic!("{failure}")).expect("the disk is sound");
     for group in 0..8 {
         let mut append = log.begin(1_700_000_000_000 + group);
         for number in 0..3 {

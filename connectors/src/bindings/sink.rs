@@ -37,7 +37,7 @@ pub struct BindingLog {
 }
 
 impl BindingLog {
-    /// Finds the newest binding, and begins a file behind it. `on_full` is asked where the disk is full when an epoch is bound:
+    /// Finds the newest binding, and begins a file with it: whoever wrote it may not have synced it. `on_full` is asked where the disk is full when an epoch is bound:
     /// it waits a while and says whether to try again; meanwhile the feed stands still, and reads go on.
     ///
     /// # Errors
@@ -47,16 +47,28 @@ impl BindingLog {
     /// Where the directory was opened for reading.
     pub fn open(
         dir: &DataDir,
-        on_full: impl FnMut(&DiskError) -> bool + Send + 'static,
+        mut on_full: impl FnMut(&DiskError) -> bool + Send + 'static,
     ) -> Result<BindingLog, BindingError> {
         let (disk, checksum, fence, dir) = (dir.disk(), dir.checksum(), dir.fence(), dir.bindings_dir());
         let files = Files::list(&*disk, &dir)?.in_force;
-        let next = match files.last() {
-            Some(last) => last.start + newest(&*disk, checksum, &dir, *last)?.len() as u64,
-            None => 1,
+        let (mut next, mut newest) = (1, None);
+        if let Some(last) = files.last() {
+            let mut bindings = read_file(&*disk, checksum, &dir, *last, None)?;
+            (next, newest) = (last.start + bindings.len() as u64, bindings.pop());
+        }
+        let writer = fence.writer();
+        let (path, file, length) = loop {
+            Files::clear_unnamed(&*disk, &dir)?;
+            let begun = match &newest {
+                Some(newest) => begin_with(&*disk, &dir, FileName { start: next - 1, writer }, newest, checksum),
+                None => begin(&*disk, &dir, FileName { start: next, writer }),
+            };
+            match begun {
+                Err(full) if full.is_full() && on_full(&full) => {}
+                begun => break begun?,
+            }
         };
-        let own = FileName { start: next, writer: fence.writer() };
-        let (path, file) = begin(&*disk, &dir, own, &fence)?;
+        fence.notes().begun_in_time(&*disk, [path.as_str()], &mut on_full)?;
         fence.check()?;
         for replaced in Files::list(&*disk, &dir)?.replaced {
             let path = replaced.path(&dir);
@@ -65,7 +77,7 @@ impl BindingLog {
         let on_full = Box::new(on_full);
         let syncs = Arc::new(SyncClock::default());
         let file_bytes_max = FILE_BYTES_MAX;
-        Ok(BindingLog { disk, checksum, fence, on_full, next, dir, path, file, length: 0, file_bytes_max, syncs })
+        Ok(BindingLog { disk, checksum, fence, on_full, next, dir, path, file, length, file_bytes_max, syncs })
     }
 
     /// Begins the next file after so many bytes.
@@ -88,8 +100,7 @@ impl BindingLog {
     fn write(&mut self, bytes: &[u8]) -> Result<(), DiskError> {
         if self.length >= self.file_bytes_max {
             let own = FileName { start: self.next, writer: self.fence.writer() };
-            (self.path, self.file) = begin(&*self.disk, &self.dir, own, &self.fence)?;
-            self.length = 0;
+            (self.path, self.file, self.length) = begin_noted(&*self.disk, &self.dir, own, &self.fence)?;
         }
         let written = self.file.write_all_at(bytes, self.length);
         if let Err(cause) = written.or_disk_error(&*self.disk, &self.path, "can not be written") {
@@ -124,25 +135,43 @@ impl BindingSink for BindingLog {
     }
 }
 
-/// The bindings of the last file, made durable before they are looked at.
-fn newest(disk: &dyn Disk, checksum: Checksum, dir: &str, last: FileName) -> Result<Vec<EpochBinding>, BindingError> {
-    let path = last.path(dir);
-    let file = disk.open(&path).or_disk_error(disk, &path, "can not be opened")?;
-    file.sync_data().or_disk_error(disk, &path, "can not be synced")?;
-    read_file(disk, checksum, dir, last, None)
+/// A file, and the bytes of it that are durable.
+type Begun = (String, Arc<dyn DiskFile>, u64);
+
+/// Makes a file that begins with a binding.
+fn begin_with(
+    disk: &dyn Disk,
+    dir: &str,
+    file: FileName,
+    binding: &EpochBinding,
+    checksum: Checksum,
+) -> Result<Begun, DiskError> {
+    let mut bytes = Vec::new();
+    format::write(binding, checksum, &mut bytes);
+    let path = file.path(dir);
+    let made = file
+        .make_with(disk, dir, |file| file.write_all_at(&bytes, 0).or_disk_error(disk, &path, "can not be written"))?;
+    Ok((path, made, bytes.len() as u64))
 }
 
-/// Makes a file, and its name durable, and notes it.
-fn begin(disk: &dyn Disk, dir: &str, file: FileName, fence: &Fence) -> Result<(String, Arc<dyn DiskFile>), DiskError> {
+/// Makes a file, and its name durable.
+fn begin(disk: &dyn Disk, dir: &str, file: FileName) -> Result<Begun, DiskError> {
     let path = file.path(dir);
     let made = disk.create_new(&path).or_disk_error(disk, &path, "can not be made")?;
     let synced = disk.sync_dir(dir).map_err(io::Error::other);
     synced.or_disk_error(disk, dir, "can not be synced")?;
+    Ok((path, made, 0))
+}
+
+/// The same, and notes it.
+fn begin_noted(disk: &dyn Disk, dir: &str, file: FileName, fence: &Fence) -> Result<Begun, DiskError> {
+    let begun = begin(disk, dir, file)?;
+    let path = &begun.0;
     match fence.notes().begun(disk, [path.as_str()]) {
-        Ok(()) => Ok((path, made)),
+        Ok(()) => Ok(begun),
         Err(full) if full.is_full() => {
             // It is made again where there is room again.
-            disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
+            disk.delete(path).or_disk_error(disk, path, "can not be deleted")?;
             Err(full)
         }
         Err(error) => Err(error),

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use super::WRITERS_DIR;
+use super::{FileName, WRITERS_DIR, files};
 use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
 
 /// A writer's notes, open for more; for any thread.
@@ -49,6 +49,21 @@ impl Notes {
         Ok(())
     }
 
+    /// The same, for as long as `on_full` says to try again where the disk is full.
+    pub(crate) fn begun_in_time<'a>(
+        &self,
+        disk: &dyn Disk,
+        files: impl IntoIterator<Item = &'a str> + Clone,
+        mut on_full: impl FnMut(&DiskError) -> bool,
+    ) -> Result<(), DiskError> {
+        loop {
+            match self.begun(disk, files.clone()) {
+                Err(full) if full.is_full() && on_full(&full) => {}
+                noted => return noted,
+            }
+        }
+    }
+
     fn sync(&self, disk: &dyn Disk) -> Result<(), DiskError> {
         // A sync that fails for want of room has failed: it is not to be taken for a write that can be tried again.
         let synced = self.file.sync_data().map_err(io::Error::other);
@@ -69,6 +84,19 @@ pub(super) fn last_begun(disk: &dyn Disk) -> Result<BTreeMap<String, String>, Di
         }
     }
     Ok(last)
+}
+
+/// The first file that each writer has begun in a directory, as far as it has noted one.
+pub(super) fn first_begun(disk: &dyn Disk, dir: &str) -> Result<Vec<FileName>, DiskError> {
+    let mut first = Vec::new();
+    for name in disk.list(WRITERS_DIR).or_disk_error(disk, WRITERS_DIR, "can not be listed")? {
+        let path = format!("{WRITERS_DIR}/{name}");
+        let bytes = disk.read(&path).or_disk_error(disk, &path, "can not be read")?;
+        let mut noted = bytes.split(|byte| *byte == b'\n').filter_map(read);
+        let is_in = |noted: &&str| noted.rsplit_once('/').is_some_and(|(of, _)| of == dir);
+        first.extend(noted.find(is_in).and_then(files::of_path));
+    }
+    Ok(first)
 }
 
 /// A path as a line.

@@ -38,6 +38,7 @@ use stats::Counters;
 
 use crate::checksum::Checksum;
 use crate::data_dir::DataDir;
+use crate::disk::DiskError;
 
 pub use append::{Append, Appended};
 pub use error::{AppendError, LogError, LogFailure};
@@ -58,8 +59,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Finds where the log ends, cuts what a crash left half written, and begins new segments. `on_failure` is called at most
-    /// once, on a thread of the log, where the log fails after it was opened: the process ends then.
+    /// Finds where the log ends, and begins new segments with what is not known to be durable. `on_full` is asked where the disk is full
+    /// then: it waits a while and says whether to try again. `on_failure` is called at most once, on a thread of the log, where the log
+    /// fails after it was opened: the process ends then.
     ///
     /// # Errors
     /// Where the log is damaged (bytes that were durable do not hold), where the disk fails, and where a later writer came.
@@ -69,6 +71,7 @@ impl Log {
     pub fn open(
         dir: &DataDir,
         settings: LogSettings,
+        mut on_full: impl FnMut(&DiskError) -> bool,
         on_failure: impl FnOnce(Arc<LogFailure>) + Send + 'static,
     ) -> Result<Log, LogError> {
         settings.assert_valid();
@@ -83,11 +86,16 @@ impl Log {
         let mut recovered = Vec::new();
         let mut heads = Vec::new();
         for partition in 0..dir.partitions() {
-            let (found, head) = recovery::take_over(&*disk, dir.checksum(), partition, fence.writer())?;
+            let (found, head) = loop {
+                match recovery::take_over(&*disk, dir.checksum(), partition, fence.writer()) {
+                    Err(LogError::Disk(full)) if full.is_full() && on_full(&full) => {}
+                    taken_over => break taken_over?,
+                }
+            };
             recovered.push(found);
             heads.push(head);
         }
-        fence.notes().begun(&*disk, heads.iter().map(|head| head.path.as_str()))?;
+        fence.notes().begun_in_time(&*disk, heads.iter().map(|head| head.path.as_str()), &mut on_full)?;
         fence.check()?;
         (0..dir.partitions()).try_for_each(|partition| recovery::clear(&*disk, partition))?;
         let view = LogView::new(dir, recovered, true);

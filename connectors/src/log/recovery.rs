@@ -5,6 +5,8 @@
 //! which offset its partition was durable when it was written. So a good header behind a bad batch tells a tail that a power
 //! cut left in pieces (it was written along with the bad one) from damage (it was written later).
 
+use std::io::ErrorKind;
+
 use memchr::memmem;
 
 use super::LogError;
@@ -14,12 +16,17 @@ use super::view::partition_dir;
 use super::window::Window;
 use crate::checksum::Checksum;
 use crate::data_dir::{FileName, Files, LOG_DIR};
-use crate::disk::{Disk, OrDiskError as _};
+use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _, read_up_to};
+
+/// Bytes that are copied at once.
+const COPY_BYTES: u64 = 1 << 20;
 
 /// A partition as it was found.
 pub(super) struct Recovered {
     /// Its segments, ascending.
     pub(super) segments: Vec<FileName>,
+    /// Everything before is known to be durable.
+    pub(super) durable: u64,
     /// Where it ends.
     pub(super) end: u64,
 }
@@ -28,18 +35,20 @@ pub(super) struct Recovered {
 pub(super) fn read(disk: &dyn Disk, checksum: Checksum, partition: u16) -> Result<Recovered, LogError> {
     let dir = partition_dir(partition);
     if !disk.exists(&dir).or_disk_error(disk, &dir, "can not be looked at")? {
-        return Ok(Recovered { segments: Vec::new(), end: 0 });
+        return Ok(Recovered { segments: Vec::new(), durable: 0, end: 0 });
     }
     let segments = Files::list(disk, &dir)?.in_force;
     check_lengths(disk, partition, &segments)?;
-    let end = match segments.last() {
-        Some(last) => Tail { disk, checksum, partition, path: last.path(&dir), start: last.start }.end()?,
-        None => 0,
+    let (durable, end) = match segments.last() {
+        Some(last) => Tail { disk, checksum, partition, path: last.path(&dir), start: last.start }.bounds()?,
+        None => (0, 0),
     };
-    Ok(Recovered { segments, end })
+    Ok(Recovered { segments, durable, end })
 }
 
-/// Makes durable what is found, and begins this writer's own segment at the end.
+/// Begins this writer's own segment, at the offset up to which all is known to be durable. What was found behind that is written again,
+/// there: the process before may have been killed before it synced, or have ended because it could not, and a sync of its file could
+/// succeed now and mean nothing.
 pub(super) fn take_over(
     disk: &dyn Disk,
     checksum: Checksum,
@@ -49,20 +58,43 @@ pub(super) fn take_over(
     let dir = partition_dir(partition);
     disk.create_dir(&dir).or_disk_error(disk, &dir, "the directory can not be made")?;
     disk.sync_dir(LOG_DIR).or_disk_error(disk, LOG_DIR, "can not be synced")?;
-    // What a process wrote before it was killed may not have reached the disk. It is synced before it is looked at, so that
-    // what was found here is found again.
-    if let Some(last) = Files::list(disk, &dir)?.in_force.last() {
-        let path = last.path(&dir);
-        let file = disk.open(&path).or_disk_error(disk, &path, "can not be opened")?;
-        file.sync_data().or_disk_error(disk, &path, "can not be synced")?;
-    }
-    let Recovered { mut segments, end } = read(disk, checksum, partition)?;
-    let own = FileName { start: end, writer };
-    let head = Head::begin(disk, partition, own).map_err(NotBegun::into_cause)?;
-    // An empty segment ends where it starts, and there ours starts too.
-    segments.retain(|segment| segment.start < end);
+    Files::clear_unnamed(disk, &dir)?;
+    let Recovered { mut segments, durable, end } = read(disk, checksum, partition)?;
+    let own = FileName { start: durable, writer };
+    let head = match segments.last() {
+        Some(last) if durable < end => {
+            let path = last.path(&dir);
+            let file = own.make_with(disk, &dir, |own| {
+                let tail = disk.open(&path).or_disk_error(disk, &path, "can not be opened")?;
+                copy(disk, (&path, &*tail, durable - last.start), (own, 0), end - durable)
+            })?;
+            Head { path: own.path(&dir), file, start: durable, end, durable: end }
+        }
+        _ => Head::begin(disk, partition, own).map_err(NotBegun::into_cause)?,
+    };
+    // One that starts there is void now: it holds nothing else.
+    segments.retain(|segment| segment.start < durable);
     segments.push(own);
-    Ok((Recovered { segments, end }, head))
+    Ok((Recovered { segments, durable: end, end }, head))
+}
+
+/// Copies bytes from a place in one file to a place in another.
+fn copy(
+    disk: &dyn Disk,
+    (path, from, from_at): (&str, &dyn DiskFile, u64),
+    (to, to_at): (&dyn DiskFile, u64),
+    length: u64,
+) -> Result<(), DiskError> {
+    let mut buffer = vec![0; COPY_BYTES.min(length) as usize];
+    let mut done = 0;
+    while done < length {
+        let piece = &mut buffer[..COPY_BYTES.min(length - done) as usize];
+        let read = read_up_to(from, piece, from_at + done).or_disk_error(disk, path, "can not be read")?;
+        let whole = if read == piece.len() { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) };
+        whole.and_then(|()| to.write_all_at(piece, to_at + done)).or_disk_error(disk, path, "can not be copied")?;
+        done += piece.len() as u64;
+    }
+    Ok(())
 }
 
 /// Deletes segments that later writers have replaced.
@@ -104,26 +136,33 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// The offset of the first batch that does not hold.
-    fn end(&self) -> Result<u64, LogError> {
+    /// The offset before which all is known to be durable, and that of the first batch that does not hold.
+    fn bounds(&self) -> Result<(u64, u64), LogError> {
         let file = self.disk.open(&self.path).or_disk_error(self.disk, &self.path, "can not be opened")?;
-        let mut window = Window::new(self.disk, &self.path, &*file, self.start);
-        let mut offset = self.start;
-        while let Some(end) = self.batch_end(&mut window, offset)? {
-            offset = end;
+        // A segment is begun when all before it is durable.
+        let (mut durable, mut offset) = (self.start, self.start);
+        let mut refused = None;
+        loop {
+            let mut window = Window::new(self.disk, &self.path, &*file, self.start);
+            while let Some(header) = self.batch(&mut window, offset)? {
+                (durable, offset) = (durable.max(header.durable), header.end());
+            }
+            match self.check_torn(&mut window, offset) {
+                // Beside whoever writes, what did not hold a moment ago may have been written since.
+                Err(LogError::Damaged { .. }) if refused != Some(offset) => refused = Some(offset),
+                checked => return checked.map(|()| (durable, offset)),
+            }
         }
-        self.check_torn(&mut window, offset)?;
-        Ok(offset)
     }
 
-    /// The end of the batch at `offset`; `None` where there is none that holds.
-    fn batch_end(&self, window: &mut Window<'_>, offset: u64) -> Result<Option<u64>, LogError> {
+    /// The header of the batch at `offset`; `None` where there is none that holds.
+    fn batch(&self, window: &mut Window<'_>, offset: u64) -> Result<Option<Header>, LogError> {
         let Some(header) = Header::read(window.get(offset, HEADER_BYTES)?, offset, self.checksum) else {
             return Ok(None);
         };
         let body = window.get(header.body(), header.body_bytes as usize)?;
         let holds = body.len() == header.body_bytes as usize && self.checksum.of(body) == header.body_checksum;
-        Ok(holds.then_some(header.end()))
+        Ok(holds.then_some(header))
     }
 
     /// Refuses a bad batch that was durable once.

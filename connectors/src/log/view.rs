@@ -55,7 +55,7 @@ impl LogView {
     }
 
     pub(super) fn new(dir: &DataDir, recovered: Vec<Recovered>, is_live: bool) -> Arc<LogView> {
-        let partition = |(number, Recovered { segments, end }): (usize, Recovered)| Partition {
+        let partition = |(number, Recovered { segments, end, .. }): (usize, Recovered)| Partition {
             dir: partition_dir(number as u16),
             state: Mutex::new(State { segments, end, is_live }),
             moved: Condvar::new(),

@@ -203,9 +203,11 @@ fn read_or(
     Manifest::decode(&name, &bytes)
 }
 
-/// Reads the manifests up to a number that are there and can be used, oldest first.
-pub(super) fn usable(store: &dyn Store, last: u64) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
-    whole(store, |number| number <= last, read_to_use)
+/// Reads the manifest that was restored and those before it that can be used, oldest first.
+pub(super) fn up_to(store: &dyn Store, restored: u64) -> Result<Vec<(Manifest, u32)>, CheckpointError> {
+    let read =
+        |store: &dyn Store, number| if number == restored { read(store, number) } else { read_to_use(store, number) };
+    whole(store, |number| number <= restored, read)
 }
 
 /// Reads the manifests that are there and whole, but for those that are known. That one can not be read for another reason is an

@@ -12,7 +12,7 @@ use crate::read::Reader;
 use crate::store::Store;
 
 use super::arrangements::{ChunkWriter, EachArrangement as _, Live};
-use super::keeper::{others, read, usable};
+use super::keeper::{others, read, up_to};
 use super::manifest::{self, Manifest, StateRecord};
 use super::pack::{self, PackName, PackWriter, Packs};
 use super::pieces::{self, Piece};
@@ -109,7 +109,7 @@ impl Checkpointer {
         };
         // What is newer than the one that was restored could not be used.
         let Some(restored) = open.reader.restored_from() else { return Ok(open) };
-        for (manifest, crc) in usable(&*open.store, restored)? {
+        for (manifest, crc) in up_to(&*open.store, restored)? {
             open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
             open.kept.push(Kept::new(&manifest, crc));
             (open.names, open.set_aside) = (manifest.names, manifest.set_aside);

@@ -82,7 +82,8 @@ mod tests {
         let engine_settings =
             Settings { history: History::newest_only(), epoch_records: 10_000, ..Settings::default() };
         let stopping = Arc::new(AtomicBool::new(false));
-        let chosen = Begun::begin(&settings, engine_settings.rules).unwrap().choose(u64::MAX).unwrap();
+        let chosen =
+            Begun::begin(&settings, engine_settings.rules, &AtomicBool::new(false)).unwrap().choose(u64::MAX).unwrap();
         let store = chosen.take_over(u64::MAX, stopping).unwrap();
         let Store { dir, records, checkpoint, recorded, bindings, source, files, .. } = store;
         let retain = records.retention();

@@ -191,8 +191,8 @@ fn check_rules(dir: &DataDir, checkpoint: &Checkpoint) -> Result<(), StoreError>
 }
 
 /// Waits a moment; false where nobody should wait any more.
-fn wait_for_room(cause: &DiskError, stopping: &AtomicBool) -> bool {
-    tracing::error!(%cause, "an epoch waits for room on the disk; what was acknowledged is safe, and reads go on");
+fn wait_for_room(who: &str, cause: &DiskError, stopping: &AtomicBool) -> bool {
+    tracing::error!(%cause, "{who} waits for room on the disk; what was acknowledged is safe, and whatever can be read is read");
     thread::sleep(FULL_PAUSE);
     !stopping.load(Ordering::Relaxed)
 }

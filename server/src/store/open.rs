@@ -17,10 +17,10 @@ use std::sync::atomic::AtomicBool;
 
 use recount_connectors::Source;
 use recount_connectors::bindings::{BindingLog, Bindings, newest_behind, newest_bound};
-use recount_connectors::data_dir::{DataDir, StoreSource};
-use recount_connectors::disk::SystemDisk;
+use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
+use recount_connectors::disk::{DiskError, SystemDisk};
 use recount_connectors::log::{Log, LogFailure, LogSource, LogView};
-use recount_connectors::store::{CheckpointFiles, Place};
+use recount_connectors::store::CheckpointFiles;
 use recount_dataflow::checkpoint::{Checkpoint, Checkpoints};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::Rules;
@@ -37,13 +37,19 @@ pub(crate) struct Begun<'a> {
 }
 
 impl<'a> Begun<'a> {
-    /// Takes the directory's lock and puts up its fence. Makes a store where there is none.
+    /// Takes the directory's lock and puts up its fence. Makes a store where there is none. `stopping` turns true when nobody should wait
+    /// for room on the disk any more.
     ///
     /// # Errors
     /// Where the directory is refused.
-    pub(crate) fn begin(settings: &'a StoreSettings, rules: Rules) -> Result<Self, StoreError> {
+    pub(crate) fn begin(settings: &'a StoreSettings, rules: Rules, stopping: &AtomicBool) -> Result<Self, StoreError> {
         let disk = Arc::new(SystemDisk::create(&settings.dir)?);
-        let dir = DataDir::open(disk, &settings.new, rules)?;
+        let dir = loop {
+            match DataDir::open(disk.clone(), &settings.new, rules) {
+                Err(DataDirError::Disk(full)) if full.is_full() && wait_for_room("the start", &full, stopping) => {}
+                opened => break opened?,
+            }
+        };
         let bound = newest_bound(&dir)?;
         Ok(Begun { settings, dir, bound })
     }
@@ -65,7 +71,9 @@ impl<'a> Begun<'a> {
     /// Where no checkpoint can be used, and where bindings or records behind it are missing.
     pub(crate) fn choose(self, restore_up_to: u64) -> Result<Chosen<'a>, StoreError> {
         let Begun { settings, dir, .. } = self;
-        let base = Base::find(&dir, &settings.checkpoints, restore_up_to)?;
+        // Opened once: in an object store it tells which writer came last.
+        let files = CheckpointFiles::open(&dir, &settings.checkpoints)?.store();
+        let base = Base::find(&dir, files, restore_up_to)?;
         if let Some(kafka) = &settings.kafka {
             kafka::look(kafka, &dir, &base.positions, &base.bound)?;
         }
@@ -91,11 +99,11 @@ impl Chosen<'_> {
     pub(crate) fn take_over(self, restore_up_to: u64, stopping: Arc<AtomicBool>) -> Result<Store, StoreError> {
         let Chosen { settings, dir, mut base, restore_up_to: chosen_up_to } = self;
         if chosen_up_to != restore_up_to {
-            base = Base::find(&dir, &settings.checkpoints, restore_up_to)?;
+            base = Base::find(&dir, base.files, restore_up_to)?;
         }
         let Base { files, checkpoint, damaged, epoch, positions, bound } = base;
-        let log = settings.kafka.is_none().then(|| open_log(&dir, settings)).transpose()?;
-        let bindings = BindingLog::open(&dir, move |cause| wait_for_room(cause, &stopping))?;
+        let log = settings.kafka.is_none().then(|| open_log(&dir, settings, &stopping)).transpose()?;
+        let bindings = BindingLog::open(&dir, move |cause| wait_for_room("an epoch", cause, &stopping))?;
         let recorded = Bindings::read(&dir, epoch + 1)?;
         let (records, source) = match (log, &settings.kafka) {
             (Some((log, failure)), _) => {
@@ -127,8 +135,7 @@ struct Base {
 }
 
 impl Base {
-    fn find(dir: &DataDir, place: &Place, restore_up_to: u64) -> Result<Base, StoreError> {
-        let files = CheckpointFiles::open(dir, place)?.store();
+    fn find(dir: &DataDir, files: Arc<dyn Files>, restore_up_to: u64) -> Result<Base, StoreError> {
         let found = Checkpoints::new(Arc::clone(&files)).newest_up_to(restore_up_to)?;
         for damaged in &found.damaged {
             let (number, why) = (damaged.number, &damaged.why);
@@ -149,9 +156,14 @@ impl Base {
     }
 }
 
-fn open_log(dir: &DataDir, settings: &StoreSettings) -> Result<(Log, oneshot::Receiver<Arc<LogFailure>>), StoreError> {
+fn open_log(
+    dir: &DataDir,
+    settings: &StoreSettings,
+    stopping: &AtomicBool,
+) -> Result<(Log, oneshot::Receiver<Arc<LogFailure>>), StoreError> {
     let (failed, failure) = oneshot::channel();
-    let log = Log::open(dir, settings.log.clone(), move |why| {
+    let on_full = |cause: &DiskError| wait_for_room("the start", cause, stopping);
+    let log = Log::open(dir, settings.log.clone(), on_full, move |why| {
         // At shutdown nobody listens any more.
         let _ = failed.send(why);
     })?;

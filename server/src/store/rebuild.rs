@@ -112,7 +112,7 @@ pub(crate) fn rebuild(
     check_head(path, &dir)?;
     let files = CheckpointFiles::open(&dir, place)?;
     // What is made from the log must not be ahead of what is durable of it, and nothing is appended.
-    let log = Log::open(&dir, LogSettings::default(), |_| {})?;
+    let log = Log::open(&dir, LogSettings::default(), |_| false, |_| {})?;
     let view = log.view();
     log.close();
     let recorded = recorded(&dir)?;

@@ -51,7 +51,10 @@ impl Writer {
             checkpoints_kept: 2,
             kafka: None,
         };
-        let chosen = Begun::begin(&settings, Settings::default().rules).unwrap().choose(u64::MAX).unwrap();
+        let chosen = Begun::begin(&settings, Settings::default().rules, &AtomicBool::new(false))
+            .unwrap()
+            .choose(u64::MAX)
+            .unwrap();
         let store = chosen.take_over(u64::MAX, Arc::new(AtomicBool::new(false))).unwrap();
         let Store { dir, records, checkpoint, recorded, bindings, source, files, .. } = store;
         let Records::Log(log, _failure) = records else { panic!("the store has a log of its own") };

@@ -88,7 +88,7 @@ impl Daemon {
         if let Some(newest) = newest_behind(&dir, epoch).map_err(Stopped::of)? {
             view.check_reaches(&newest.positions).map_err(Stopped::of)?;
         }
-        let log = Log::open(&dir, settings.log.clone(), |_| {}).map_err(Stopped::of)?;
+        let log = Log::open(&dir, settings.log.clone(), |_| true, |_| {}).map_err(Stopped::of)?;
         let bindings = BindingLog::open(&dir, |_| true).map_err(Stopped::of)?.with_file_bytes(settings.bindings_bytes);
         let recorded = Bindings::read(&dir, epoch + 1).map_err(Stopped::of)?;
         let source = LogSource::start(&log.view(), dir.hash_key(), dir.rules(), &positions).map_err(Stopped::of)?;

@@ -35,6 +35,7 @@ impl State {
                 Some(rng) => remains(rng, inode),
             };
             inode.bytes = inode.durable.clone();
+            inode.forsaken = None;
         }
         let keeps_all = rng.as_mut().is_some_and(|rng| rng.random_bool(0.3));
         for change in std::mem::take(&mut self.unsynced) {

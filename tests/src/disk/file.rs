@@ -50,11 +50,14 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.call(Call::SyncData, &self.path, |state| {
-            let inode = &mut state.inodes[self.inode];
-            inode.durable = inode.bytes.clone();
+        let synced = self.disk.call(Call::SyncData, &self.path, |state| {
+            state.inodes[self.inode].sync();
             Ok(())
-        })
+        });
+        if synced.is_err() && !self.disk.is_crashed() {
+            self.disk.state().inodes[self.inode].fail_to_sync();
+        }
+        synced
     }
 }
 

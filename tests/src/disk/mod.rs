@@ -123,6 +123,7 @@ impl FaultDisk {
         let inode = state.inode(path).unwrap_or_else(|_| panic!("there is no {path}"));
         damage(&mut inode.bytes);
         inode.durable = inode.bytes.clone();
+        inode.forsaken = None;
     }
 
     /// All files and their lengths, by path.

@@ -38,6 +38,29 @@ pub(super) struct State {
 pub(super) struct Inode {
     pub(super) bytes: Vec<u8>,
     pub(super) durable: Vec<u8>,
+    /// What the system takes for durable since a sync failed, and is not.
+    pub(super) forsaken: Option<Vec<u8>>,
+}
+
+impl Inode {
+    /// Makes durable what was written, but for what an earlier sync has failed for: the system does not write that again.
+    pub(super) fn sync(&mut self) {
+        let Some(forsaken) = &self.forsaken else {
+            self.durable.clone_from(&self.bytes);
+            return;
+        };
+        let length = if self.bytes.len() == forsaken.len() { self.durable.len() } else { self.bytes.len() };
+        let byte = |at: usize| match (self.bytes.get(at), forsaken.get(at)) {
+            (Some(now), then) if Some(now) != then => *now,
+            _ => self.durable.get(at).copied().unwrap_or(0),
+        };
+        self.durable = (0..length).map(byte).collect();
+    }
+
+    /// A sync has failed: what it was for stays readable as long as the system lives, and is never written.
+    pub(super) fn fail_to_sync(&mut self) {
+        self.forsaken = Some(self.bytes.clone());
+    }
 }
 
 /// What a name stands for.

@@ -58,7 +58,7 @@ pub fn settings() -> LogSettings {
 /// Opens the log and appends by a seed, in groups, until something fails or `groups` are done; says whether all went well.
 pub fn history(disk: &FaultDisk, world: &mut LogWorld, seed: u64, groups: usize) -> bool {
     let Ok(dir) = open_dir(disk) else { return false };
-    let Ok(log) = Log::open(&dir, settings(), |_| {}) else { return false };
+    let Ok(log) = Log::open(&dir, settings(), |_| false, |_| {}) else { return false };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for _ in 0..groups {
         let appends = rng.random_range(1..4);
@@ -86,7 +86,7 @@ impl LogWorld {
     /// # Panics
     /// Where it does not open.
     pub fn open_with(&self, dir: &DataDir, settings: LogSettings) -> Log {
-        Log::open(dir, settings, |_| {}).unwrap()
+        Log::open(dir, settings, |_| false, |_| {}).unwrap()
     }
 
     /// How many records were sent.
@@ -153,7 +153,7 @@ impl LogWorld {
     pub fn check(&self, disk: &FaultDisk) {
         let dir = open_dir(disk).unwrap_or_else(|error| panic!("{error}"));
         let before = read(&LogView::read_only(&dir).unwrap_or_else(|error| panic!("{error}")));
-        let log = Log::open(&dir, settings(), |_| {}).unwrap_or_else(|error| panic!("{error}"));
+        let log = Log::open(&dir, settings(), |_| false, |_| {}).unwrap_or_else(|error| panic!("{error}"));
         let held = read(&log.view());
         self.check_held(&log.view(), &held);
         assert_eq!(before, held, "a reader beside the writer sees the same");
