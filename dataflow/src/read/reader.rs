@@ -140,8 +140,8 @@ impl Reader {
         self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.corrections.clone())
     }
 
-    /// Records set aside, oldest first: the first 1,000 of a reason are kept. `parked` chooses between parked and
-    /// quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
+    /// Records set aside, oldest first, of those that are kept: a replay keeps the first of each reason, a service the newest.
+    /// `parked` chooses between parked and quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
     pub fn set_aside(&self, parked: bool, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
         self.shared.timeline.set_aside(|list| list.list(parked, reason, after, limit))
     }
