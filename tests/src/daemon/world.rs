@@ -207,7 +207,7 @@ impl World {
         let known = self.digests.last_key_value().map_or(0, |(epoch, _)| *epoch);
         assert!(known < readable.upper, "epoch {known} was read, and is gone: {readable:?}");
         for epoch in readable.since..readable.upper {
-            let digest = daemon.reader().snapshot(Some(epoch)).unwrap().digest().unwrap();
+            let digest = daemon.reader().snapshot(Some(epoch)).unwrap().digest();
             let seen = self.digests.entry(epoch).or_insert_with(|| digest.clone());
             assert_eq!(*seen, digest, "epoch {epoch} is not what it was");
         }
