@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, no_fence};
 use recount_dataflow::engine::{Engine, Kept};
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use recount_tests::harness::{Case, Fed, Feeder, compare, settings, soak, streams};
@@ -54,7 +54,7 @@ impl Daemon<'_> {
         engine.drain().unwrap();
         let reader = engine.reader();
         let mut checkpointer =
-            Checkpointer::open(Arc::new(self.store.clone()), reader.clone(), self.writer, 2).unwrap();
+            Checkpointer::open(Arc::new(self.store.clone()), reader.clone(), self.writer, 2, no_fence).unwrap();
         if random.random_bool(0.5) {
             checkpointer.release_memory();
         }
@@ -127,7 +127,7 @@ fn a_state_that_files_hold_gives_the_same_answers() {
         let sink = Box::new(Bindings::default());
         let engine = Engine::restore(settings(&history), streams(&history), None::<Checkpoint>, sink).unwrap();
         let mut fed = Fed { reader: engine.reader(), engine };
-        let mut checkpointer = Checkpointer::open(Arc::new(store.clone()), fed.reader.clone(), 1, 2).unwrap();
+        let mut checkpointer = Checkpointer::open(Arc::new(store.clone()), fed.reader.clone(), 1, 2, no_fence).unwrap();
         checkpointer.release_memory();
         let mut feeder = Feeder::new(&history, &epochs);
         let (mut held, mut resident) = (0, 0);

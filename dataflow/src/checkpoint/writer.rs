@@ -81,13 +81,28 @@ pub struct Written {
     pub gone: usize,
 }
 
+/// The fence of a store that no other process can take over.
+///
+/// # Errors
+/// None.
+pub fn no_fence() -> io::Result<()> {
+    Ok(())
+}
+
 impl Checkpointer {
     /// A checkpointer of the engine behind `reader`, which goes on from what the store holds. `writer` is this process's epoch as a
-    /// writer, `keep` how many checkpoints stay, at least 2.
+    /// writer, `keep` how many checkpoints stay, at least 2. `fence` is asked before a manifest is made, and before anything is deleted.
+    /// It fails where another process has taken this one's place: that one goes on from what is there, so nothing of it may go.
     ///
     /// # Errors
     /// Where the store fails.
-    pub fn open(store: Arc<dyn Store>, reader: Reader, writer: u64, keep: usize) -> Result<Self, CheckpointError> {
+    pub fn open(
+        store: Arc<dyn Store>,
+        reader: Reader,
+        writer: u64,
+        keep: usize,
+        fence: impl Fn() -> io::Result<()> + Send + 'static,
+    ) -> Result<Self, CheckpointError> {
         let files = store.list().map_err(CheckpointError::store("the directory of checkpoints", "listing"))?;
         let mut open = Checkpointer {
             next_number: files.iter().filter_map(|name| manifest::number_of(name)).max().unwrap_or(0) + 1,
@@ -98,7 +113,7 @@ impl Checkpointer {
             keep: keep.max(2),
             release: false,
             needed: Box::new(|| u64::MAX),
-            fence: Box::new(|| Ok(())),
+            fence: Box::new(fence),
             kept: Vec::new(),
             packs: BTreeMap::new(),
             names: Vec::new(),
@@ -128,12 +143,6 @@ impl Checkpointer {
     /// From now on the newest checkpoint of an epoch up to `needed()` stays, beside those that are kept anyway.
     pub fn keep_up_to(&mut self, needed: impl Fn() -> u64 + Send + 'static) {
         self.needed = Box::new(needed);
-    }
-
-    /// From now on `fence` is asked before a manifest is made, and before anything is deleted. It fails where another process has taken
-    /// this one's place: that one goes on from what is there, so nothing of it may go.
-    pub fn ask_first(&mut self, fence: impl Fn() -> io::Result<()> + Send + 'static) {
-        self.fence = Box::new(fence);
     }
 
     /// The bytes of the newest state that are in memory, and not in files.
