@@ -72,7 +72,7 @@ impl MemoryBudget {
     /// says no. Where it says yes, close the open epoch and let the engine complete it, so that workers let go of what files hold,
     /// and [`hold`](MemoryBudget::hold).
     pub fn is_due(&self) -> bool {
-        let records = self.reader.hold_newest().complete.totals.records_in;
+        let records = self.reader.hold_newest().complete.after.totals.records_in;
         let mut written = self.lock();
         if written.looked.is_some_and(|(looked, had)| looked.elapsed() < LOOK && records < had + LOOK_RECORDS) {
             return false;

@@ -174,7 +174,7 @@ impl Checkpointer {
     /// process has taken it over.
     pub fn write(&mut self) -> Result<Option<Written>, CheckpointError> {
         let held = self.reader.hold_newest();
-        let epoch = held.complete.epoch;
+        let epoch = held.complete.after.epoch;
         if epoch <= self.newest_epoch().unwrap_or(0) {
             return Ok(None);
         }
@@ -235,7 +235,7 @@ impl Checkpointer {
         held: &Held,
     ) -> Result<(Vec<Piece>, Outline), CheckpointError> {
         let written = self.set_aside.last().map_or(0, |piece| piece.last);
-        let (mut outline, records) = self.reader.set_aside_after(written, held.complete.epoch);
+        let (mut outline, records) = self.reader.set_aside_after(written, held.complete.after.epoch);
         outline.next_number = held.complete.next_set_aside;
         let last = records.last().map_or(written, |(number, _)| *number);
         let new = set_aside::encode(records.iter().map(|(number, record)| (*number, &**record)));
@@ -257,7 +257,7 @@ impl Checkpointer {
         let parent = self.kept.last().map(|kept| (kept.number, kept.crc));
         let (names, set_aside) = (self.names.clone(), self.set_aside.clone());
         let rules = self.reader.rules();
-        let mut manifest = Manifest::new(&held.complete, rules, self.writer, parent, states, names, set_aside);
+        let mut manifest = Manifest::new(&held.complete.after, rules, self.writer, parent, states, names, set_aside);
         manifest.set_aside_dropped = self.outline.dropped_total;
         manifest.set_aside_outline = Some((&self.outline).into());
         manifest.packs = manifest.pack_numbers().iter().map(|number| self.packs[number]).collect();

@@ -43,7 +43,7 @@ impl Engine {
     /// # Panics
     /// Where a setting is outside its range; whoever reads settings from a user checks them first.
     pub fn start(settings: Settings, streams: Vec<StreamName>) -> Result<Engine, EngineError> {
-        let origin = Origin::empty(SetAsideList::first(settings.stream_set_aside));
+        let origin = Origin::empty(&settings.rules, SetAsideList::first(settings.stream_set_aside));
         Engine::go_on(settings, streams, origin, None)
     }
 
@@ -61,7 +61,7 @@ impl Engine {
         origin: Option<impl Into<Origin>>,
         bindings: Box<dyn BindingSink>,
     ) -> Result<Engine, EngineError> {
-        let empty = || Origin::empty(SetAsideList::newest());
+        let empty = || Origin::empty(&settings.rules, SetAsideList::newest());
         let origin = origin.map_or_else(empty, Into::into);
         origin.dictionary.keep_new();
         Engine::go_on(settings, streams, origin, Some(bindings))
@@ -79,9 +79,9 @@ impl Engine {
             Kept::Only(granularity) => Windows::only(granularity),
         };
         let workers = settings.workers;
-        let sequencer = Sequencer::new(&origin, &settings.rules, settings.epoch_records);
+        let sequencer = Sequencer::new(&origin.after, settings.epoch_records);
         let states = origin.deal(workers, windows);
-        let (complete, epoch) = (Complete::start(&origin), origin.epoch);
+        let (complete, epoch) = (Complete::start(&origin), origin.after.epoch);
         let Origin { restored_from, dictionary, set_aside, .. } = origin;
         let held = states.iter().cloned().map(Arc::new).collect();
         let timeline = Arc::new(Timeline::new(settings.rules, settings.history, complete, held, set_aside));

@@ -15,6 +15,7 @@ pub use origin::Origin;
 pub use settings::{History, Kept, Settings};
 
 pub(crate) use dictionary::{Dictionary, Named, NamesHeld, first_bytes};
+pub(crate) use origin::AfterEpoch;
 pub(crate) use set_aside::{Outline, SetAsideList};
 
 use thiserror::Error;

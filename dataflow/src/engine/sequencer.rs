@@ -10,7 +10,6 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::domain::fact::{Fact, Position};
-use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
 use crate::domain::watermark::Watermark;
 use crate::intake::{Batch, Broken, RawRecords};
@@ -18,7 +17,7 @@ use crate::operators::context::Bound;
 use crate::read::SetAside;
 
 use super::binding::Binding;
-use super::origin::Origin;
+use super::origin::AfterEpoch;
 
 /// Collects records until an epoch is sealed.
 pub(crate) struct Sequencer {
@@ -51,14 +50,14 @@ pub(crate) struct Sealed {
 
 impl Sequencer {
     /// A sequencer that goes on after an epoch.
-    pub(crate) fn new(origin: &Origin, rules: &Rules, epoch_records: usize) -> Self {
+    pub(crate) fn new(after: &AfterEpoch, epoch_records: usize) -> Self {
         assert!(0 < epoch_records, "an epoch holds at least one record");
         Sequencer {
             epoch_records,
-            epoch: origin.epoch + 1,
-            watermark: origin.watermark(rules),
-            positions: origin.positions.clone(),
-            event_ms_max: origin.event_ms_max,
+            epoch: after.epoch + 1,
+            watermark: after.bound.watermark_after,
+            positions: after.positions.clone(),
+            event_ms_max: after.event_ms_max,
             open: Open::default(),
         }
     }

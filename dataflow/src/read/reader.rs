@@ -102,7 +102,7 @@ impl Reader {
         let to_epoch = to_epoch.min(held.readable.upper);
         // What the history still has by epoch need not be searched for among all corrections.
         let recent = self.shared.timeline.readable_in(from_epoch..to_epoch);
-        let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.epoch);
+        let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.after.epoch);
         let retention = held.retention(&self.shared.rules);
         let mut records: Vec<&CorrectionRecord> = Vec::new();
         if from_epoch < by_epoch_from {
@@ -137,7 +137,7 @@ impl Reader {
     /// How many corrections there have been of each cause up to the newest complete epoch, those of rows that are rows no more
     /// included.
     pub fn corrections_by_cause(&self) -> BTreeMap<Cause, u64> {
-        self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.corrections.clone())
+        self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.after.corrections.clone())
     }
 
     /// Records set aside, oldest first, of those that are kept: a replay keeps the first of each reason, a service the newest.
