@@ -65,8 +65,8 @@ impl Visits {
         let runs = self.spine.runs();
         let known = self.groups.look_up(&runs);
         let base = self.windows.base;
-        let users = self.decide(&updates, &known, first_window(asked, base));
-        self.spine.follow(leave.horizon(first_window(&leave.retention, base)), leave.written);
+        let users = self.decide(&updates, &known, asked.first_visit(base));
+        self.spine.follow(leave.horizon(leave.retention.first_visit(base)), leave.written);
         self.spine.insert(Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
         self.visits_sorter.recycle(updates);
         let mut users = self.users_sorter.sort(&[users]);
@@ -114,11 +114,6 @@ impl Visits {
         }
         users
     }
-}
-
-/// The first base window whose visits are asked about.
-fn first_window(retention: &Retention, base: Granularity) -> u32 {
-    base.window_of(retention.visits_from_ms.max(0))
 }
 
 /// Emits what one user's changes come to.

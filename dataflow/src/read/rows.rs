@@ -211,7 +211,11 @@ impl Snapshot {
         let mut known = self.workers[worker].view.rows_of_ads(&ads, granularity);
         for (number, windows) in changed.chunk_by(|a, b| a.0 == b.0).enumerate() {
             let (ad, first, last) = (windows[0].0, windows[0].1, windows[windows.len() - 1].1);
-            debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);
+            assert_eq!(
+                owner(ad.hash, self.workers.len()),
+                worker,
+                "ad {ad:?} changed on a worker that does not own it"
+            );
             let of_ad = known.of_ad(number as u32);
             let rows = of_ad.rows(granularity, first..last + 1, self.as_of());
             let name = self.shared.dictionary.name(ad);
