@@ -10,10 +10,11 @@ use crate::domain::watermark::Watermark;
 use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
 use crate::operators::records::{CorrectionRecord, WINDOW_MAX, WindowCode};
+use crate::operators::view::AdRow;
 use crate::trace::Record as _;
 
 use super::answer::{Correction, Row, RowChange};
-use super::of_ad::{AdRow, Asked, RowReader};
+use super::of_ad::{Asked, RowReader};
 use super::of_ads::Table;
 use super::reader::Shared;
 use super::{ReadError, Snapshot};
@@ -137,11 +138,9 @@ impl Snapshot {
             let base = delta.base.iter().flat_map(|run| run.iter());
             let rows = base.map(|record| (record.key(), record.window / per, record.metrics()));
             let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
-            let of_size = overlaps.filter(|record| record.window.granularity() == granularity).map(|record| {
-                let users = Metrics { unique_users: -record.users, ..Metrics::default() };
-                (record.key(), record.window.window(), users)
-            });
-            let mut changed: Vec<Changed> = rows.chain(of_size).collect();
+            let of_size = overlaps.filter(|record| record.window.granularity() == granularity);
+            let users = of_size.map(|record| (record.key(), record.window.window(), record.metrics()));
+            let mut changed: Vec<Changed> = rows.chain(users).collect();
             changed.retain(|(ad, ..)| only.as_ref().is_none_or(|only| only.contains(ad)));
             changed.sort_by_key(|(ad, window, _)| (*ad, *window));
             changed.dedup_by(|next, kept| {
@@ -220,8 +219,8 @@ impl Snapshot {
             let rows = of_ad.rows(granularity, first..last + 1, self.as_of());
             let name = self.shared.dictionary.name(ad);
             for (_, window, change) in windows {
-                let place = rows.binary_search_by_key(window, |(window, _)| *window);
-                let metrics = place.map_or(Metrics::default(), |place| rows[place].1);
+                let place = rows.binary_search_by_key(window, |row| row.window);
+                let metrics = place.map_or(Metrics::default(), |place| rows[place].metrics);
                 let last = of_ad.last_correction(WindowCode::new(granularity, *window), self.as_of());
                 let revision = last.map_or(0, |last| last.revision);
                 let corrected = last.is_some_and(|last| last.epoch == self.as_of());
