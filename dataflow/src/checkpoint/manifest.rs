@@ -160,9 +160,7 @@ impl TotalsRecord {
             ..Totals::default()
         };
         for (name, records) in &self.set_aside {
-            let reason = Reason::named(name)?;
-            let by_reason = if reason.is_parked() { &mut totals.parked } else { &mut totals.quarantined };
-            by_reason.insert(reason, *records);
+            totals.set_aside(Reason::named(name)?, *records);
         }
         Some(totals)
     }

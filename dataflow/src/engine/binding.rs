@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 
 use crate::domain::fact::Position;
-use crate::domain::validate::Reason;
 use crate::operators::context::Bound;
 use crate::read::SetAside;
 use crate::store::EpochBinding;
@@ -45,14 +44,5 @@ impl Binding {
             wall_ms: self.bound.wall_ms,
             records_in: self.records_in,
         }
-    }
-
-    /// The records set aside, by reason, of parked or of quarantined ones.
-    pub(crate) fn set_aside_by_reason(&self, parked: bool) -> BTreeMap<Reason, u64> {
-        let mut by_reason = BTreeMap::new();
-        for record in self.set_aside.iter().filter(|record| record.is_parked() == parked) {
-            *by_reason.entry(record.reason).or_default() += 1;
-        }
-        by_reason
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::domain::rules::DAY_MS;
-use crate::domain::validate::Reason;
+use crate::domain::validate::{Reason, Shelf};
 use crate::read::SetAside;
 
 /// Records kept of each reason where the first are kept.
@@ -154,7 +154,8 @@ impl SetAsideList {
     /// The quarantined records of some epochs, in their order.
     pub(crate) fn quarantined(&self, epochs: Range<u64>) -> Vec<Arc<SetAside>> {
         let mut records = Vec::new();
-        for kept in self.kept.iter().filter(|(reason, _)| !reason.is_parked()).map(|(_, kept)| &kept.records) {
+        let quarantined = self.kept.iter().filter(|(reason, _)| reason.shelf() == Shelf::Quarantined);
+        for kept in quarantined.map(|(_, kept)| &kept.records) {
             let first = kept.partition_point(|(_, record)| record.epoch < epochs.start);
             records.extend(kept.range(first..).take_while(|(_, record)| record.epoch < epochs.end).cloned());
         }
@@ -200,15 +201,15 @@ impl SetAsideList {
         }
     }
 
-    /// The records after a number, oldest first.
+    /// The records of a shelf after a number, oldest first; `reason` narrows.
     pub(crate) fn list(
         &self,
-        parked: bool,
+        shelf: Shelf,
         reason: Option<&str>,
         after: u64,
         limit: usize,
     ) -> Vec<(u64, Arc<SetAside>)> {
-        let asked = |of: &Reason| of.is_parked() == parked && reason.is_none_or(|reason| reason == of.as_str());
+        let asked = |of: &Reason| of.shelf() == shelf && reason.is_none_or(|reason| reason == of.as_str());
         let of_reasons = self.kept.iter().filter(|(reason, _)| asked(reason));
         let mut records: Vec<_> = of_reasons
             .flat_map(|(_, kept)| kept.records.range(kept.records.partition_point(|(number, _)| *number <= after)..))

@@ -391,12 +391,7 @@ impl Inner {
 fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::domain::fact::Position> {
     totals.records_in += binding.records_in;
     totals.unknown_fields += binding.unknown_fields;
-    for (reason, records) in binding.set_aside_by_reason(true) {
-        *totals.parked.entry(reason).or_default() += records;
-    }
-    for (reason, records) in binding.set_aside_by_reason(false) {
-        *totals.quarantined.entry(reason).or_default() += records;
-    }
+    binding.set_aside.iter().for_each(|record| totals.set_aside(record.reason, 1));
     let mut late_verdicts = Vec::new();
     for Part { tally, .. } in parts {
         totals.received = add(totals.received, tally.received);
@@ -406,7 +401,7 @@ fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::d
         late_verdicts.extend_from_slice(&tally.parked);
     }
     if !late_verdicts.is_empty() {
-        *totals.parked.entry(Reason::VerdictLate).or_default() += late_verdicts.len() as u64;
+        totals.set_aside(Reason::VerdictLate, late_verdicts.len() as u64);
     }
     late_verdicts
 }

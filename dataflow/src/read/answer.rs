@@ -78,13 +78,6 @@ pub struct SetAside {
     pub set_aside_at_ms: i64,
 }
 
-impl SetAside {
-    /// Whether it was parked rather than quarantined.
-    pub fn is_parked(&self) -> bool {
-        self.reason.is_parked()
-    }
-}
-
 /// What one number is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explanation {

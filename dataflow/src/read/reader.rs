@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::domain::cause::Cause;
 use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
+use crate::domain::validate::Shelf;
 use crate::engine::timeline::{Held, Timeline};
 use crate::engine::{Dictionary, Named, Outline, SetAsideList, StreamName};
 use crate::operators::context::Windows;
@@ -140,10 +141,10 @@ impl Reader {
         self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.after.corrections.clone())
     }
 
-    /// Records set aside, oldest first, of those that are kept: a replay keeps the first of each reason, a service the newest.
-    /// `parked` chooses between parked and quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
-    pub fn set_aside(&self, parked: bool, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
-        self.shared.timeline.set_aside(|list| list.list(parked, reason, after, limit))
+    /// The records of a shelf, oldest first, of those that are kept: a replay keeps the first of each reason, a service the newest.
+    /// `reason` narrows. Each has a number that grows; the list starts after `after`.
+    pub fn set_aside(&self, shelf: Shelf, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
+        self.shared.timeline.set_aside(|list| list.list(shelf, reason, after, limit))
     }
 
     /// The quarantined records of complete epochs, in the order in which they were set aside. A follower keeps those of the epochs that
