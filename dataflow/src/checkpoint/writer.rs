@@ -15,7 +15,7 @@ use super::arrangements::{ChunkWriter, EachArrangement as _, Live};
 use super::keeper::{manifests, read};
 use super::manifest::{self, Manifest, StateRecord};
 use super::pack::{self, PackName, PackWriter, Packs};
-use super::pieces::{self, Piece};
+use super::pieces::{Piece, Rewriter};
 use super::{CheckpointError, names, set_aside};
 
 /// Bytes of records set aside that need not be kept, below which it is not worth it to write the others anew.
@@ -223,7 +223,7 @@ impl Checkpointer {
         let needed: Vec<Piece> =
             self.names.iter().filter(|piece| u64::from(first_day) <= piece.last).copied().collect();
         let sift = |bytes: Vec<u8>| names::sift(&bytes, first_day);
-        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), sift)
+        Rewriter { store: &*self.store, packs: &self.packs, stale, pack }.extend(&needed, new, last, sift)
     }
 
     /// Adds the records that were set aside since. Epochs may follow the one that is held meanwhile: what they make go is gone from
@@ -248,7 +248,8 @@ impl Checkpointer {
             stale.extend(needed.first().map(|piece| piece.place.pack));
         }
         let sift = |bytes: Vec<u8>| set_aside::sift(&bytes, &outline);
-        let pieces = pieces::extend(&needed, new, last, &stale, &self.packs, (&*self.store, pack), sift)?;
+        let rewriter = Rewriter { store: &*self.store, packs: &self.packs, stale: &stale, pack };
+        let pieces = rewriter.extend(&needed, new, last, sift)?;
         Ok((pieces, outline))
     }
 
