@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, no_fence};
-use recount_dataflow::engine::{Engine, Kept};
+use recount_dataflow::engine::{Engine, KeptWindows};
 use recount_dataflow::intake::{Intake, RawRecords, unreadable};
 use recount_dataflow::read::{ReadError, Reader};
 use recount_dataflow::store::{BindingSink, EpochBinding};
@@ -27,7 +27,7 @@ impl BindingSink for NoBindings {
 /// A history of which the engine keeps one epoch, and none of whose rows ever go.
 fn history(seed: u64) -> History {
     let mut history = History::from_seed(seed);
-    (history.plan.cut, history.plan.kept, history.plan.history_epochs) = (Cut::Labels, Kept::All, 1);
+    (history.plan.cut, history.plan.kept, history.plan.history_epochs) = (Cut::Labels, KeptWindows::All, 1);
     history.rules.counts_retention_ms = None;
     history
 }

@@ -12,7 +12,7 @@ use recount_connectors::{Source as _, decode_one};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::validate::{Reason, Shelf};
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::{Kept, Settings};
+use recount_dataflow::engine::{KeptWindows, Settings};
 use recount_tests::disk::{FaultDisk, Loss};
 use recount_tests::harness::{Case, compare, settings, wall_ms};
 use recount_tests::history::{ALL_EPOCHS, Cut, History};
@@ -84,7 +84,7 @@ fn every_epoch_is_what_the_model_says_however_often_it_is_killed() {
         let topic = format!("history-{seed}");
         let mut history =
             (0..).map(|more| History::from_seed(seed + 1_000_000 * more)).find(|h| h.records.len() > 12).unwrap();
-        history.plan.kept = Kept::All;
+        history.plan.kept = KeptWindows::All;
         history.plan.history_epochs = ALL_EPOCHS;
         history.plan.cut = Cut::Every(3 + seed as usize % 5);
         let partitions = 1 + seed as i32 % 3;

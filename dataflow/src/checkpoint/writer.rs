@@ -34,7 +34,7 @@ pub struct Checkpointer {
     /// Fails where another process writes in this one's place.
     fence: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The checkpoints that are kept, oldest first.
-    kept: Vec<Kept>,
+    kept: Vec<KeptCheckpoint>,
     next_number: u64,
     next_pack: u64,
     /// Every pack that a piece may be in.
@@ -48,7 +48,7 @@ pub struct Checkpointer {
 }
 
 /// A checkpoint that is kept.
-struct Kept {
+struct KeptCheckpoint {
     number: u64,
     crc: u32,
     epoch: u64,
@@ -56,9 +56,9 @@ struct Kept {
     packs: BTreeSet<u64>,
 }
 
-impl Kept {
+impl KeptCheckpoint {
     fn new(manifest: &Manifest, crc: u32) -> Self {
-        Kept {
+        KeptCheckpoint {
             number: manifest.number,
             crc,
             epoch: manifest.epoch,
@@ -127,7 +127,7 @@ impl Checkpointer {
             // What is newer than the one that was restored could not be used.
             if restored.is_some_and(|number| manifest.number <= number) {
                 open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
-                open.kept.push(Kept::new(&manifest, crc));
+                open.kept.push(KeptCheckpoint::new(&manifest, crc));
                 (open.names, open.set_aside) = (manifest.names, manifest.set_aside);
             }
         }
@@ -272,7 +272,7 @@ impl Checkpointer {
             self.check_fence()?;
             match file.finish() {
                 Ok(()) => {
-                    self.kept.push(Kept::new(&manifest, crc));
+                    self.kept.push(KeptCheckpoint::new(&manifest, crc));
                     return Ok(manifest.number);
                 }
                 // One who was stopped before us may have come first; one who came after us is right.
@@ -294,7 +294,8 @@ impl Checkpointer {
         let files = self.store.list().map_err(listing)?;
         let before = self.kept.len();
         let made = self.kept.last().map(|kept| kept.number);
-        let is_there = |kept: &Kept| Some(kept.number) == made || files.contains(&manifest::file_name(kept.number));
+        let is_there =
+            |kept: &KeptCheckpoint| Some(kept.number) == made || files.contains(&manifest::file_name(kept.number));
         self.kept.retain(is_there);
         let gone = before - self.kept.len();
         self.let_go();

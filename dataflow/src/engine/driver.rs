@@ -16,7 +16,7 @@ use crate::trace::block::release_free;
 use crate::worker::{self, Host as _, Setup, Share};
 
 use super::sequencer::{Sealed, Sequencer};
-use super::settings::{Kept, Settings};
+use super::settings::{KeptWindows, Settings};
 use super::timeline::{Complete, Timeline};
 use super::{EngineError, Origin, SetAsideList, StreamName};
 
@@ -75,8 +75,8 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         assert!(0 < settings.workers && 0 < settings.epochs_in_flight, "an engine has workers, and epochs in flight");
         let windows = match settings.kept {
-            Kept::All => Windows::ALL,
-            Kept::Only(granularity) => Windows::only(granularity),
+            KeptWindows::All => Windows::ALL,
+            KeptWindows::Only(granularity) => Windows::only(granularity),
         };
         let workers = settings.workers;
         let sequencer = Sequencer::new(&origin.after, settings.epoch_records);
@@ -178,7 +178,7 @@ impl Engine {
         let Sealed { binding, facts } = sealed;
         let (epoch, bound) = (binding.epoch, binding.bound);
         self.wait_for(epoch.saturating_sub(self.epochs_in_flight))?;
-        self.shared.dictionary.forget(&self.shared.timeline.leave().retention);
+        self.shared.dictionary.forget(&self.shared.timeline.may_forget().retention);
         self.shared.timeline.bind(binding);
         for (sender, facts) in self.shares.iter().zip(deal(facts, self.shares.len())) {
             let sent = sender.send(Share { epoch, bound, facts });

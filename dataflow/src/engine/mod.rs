@@ -12,7 +12,7 @@ pub(crate) mod timeline;
 
 pub use driver::Engine;
 pub use origin::Origin;
-pub use settings::{History, Kept, Settings};
+pub use settings::{History, KeptWindows, Settings};
 
 pub(crate) use dictionary::{Dictionary, Named, NamesHeld, first_bytes};
 pub(crate) use origin::AfterEpoch;

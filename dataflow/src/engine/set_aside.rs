@@ -22,7 +22,7 @@ const RECORD_BYTES: usize = 256;
 /// Records in no window, by reason. All are counted; which are kept is bounded; a streaming taker gets all.
 pub(crate) struct SetAsideList {
     keep: Keep,
-    kept: BTreeMap<Reason, Kept>,
+    kept: BTreeMap<Reason, OfReason>,
     /// Numbers grow in the order in which records were set aside.
     next_number: u64,
     /// How many records had to go, for their age or for want of room, by reason.
@@ -65,8 +65,9 @@ impl Outline {
     }
 }
 
+/// The records that are kept of one reason.
 #[derive(Default)]
-struct Kept {
+struct OfReason {
     records: VecDeque<(u64, Arc<SetAside>)>,
     bytes: usize,
 }
@@ -130,7 +131,7 @@ impl SetAsideList {
 
     /// What the list comes to beside its records.
     pub(crate) fn outline(&self) -> Outline {
-        let front = |(reason, kept): (&Reason, &Kept)| Some((*reason, kept.records.front()?.0));
+        let front = |(reason, kept): (&Reason, &OfReason)| Some((*reason, kept.records.front()?.0));
         Outline {
             oldest: self.kept.iter().filter_map(front).collect(),
             dropped: self.dropped.clone(),
@@ -143,7 +144,7 @@ impl SetAsideList {
     /// The records of epochs up to one that come after a number, oldest first.
     pub(crate) fn after(&self, after: u64, epoch: u64) -> Vec<(u64, Arc<SetAside>)> {
         let mut records = Vec::new();
-        for Kept { records: kept, .. } in self.kept.values() {
+        for OfReason { records: kept, .. } in self.kept.values() {
             let first = kept.partition_point(|(number, _)| *number <= after);
             records.extend(kept.range(first..).take_while(|(_, record)| record.epoch <= epoch).cloned());
         }
@@ -226,7 +227,7 @@ impl SetAsideList {
     }
 }
 
-impl Kept {
+impl OfReason {
     /// Drops what is older than a time or more than there is room for, but nothing of epochs from `needed_from` on, and counts it.
     fn let_go(&mut self, from_ms: i64, needed_from: u64, dropped: &mut u64) {
         while let Some((_, oldest)) = self.records.front()

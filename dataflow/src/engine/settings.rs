@@ -16,7 +16,7 @@ pub struct Settings {
     /// Records after which an epoch closes, at least 1.
     pub epoch_records: usize,
     /// Which granularities are kept.
-    pub kept: Kept,
+    pub kept: KeptWindows,
     /// How far back a read can ask.
     pub history: History,
     /// Epochs that may be closed and not complete, at least 1.
@@ -35,7 +35,7 @@ pub struct Settings {
 
 /// Which granularities an engine keeps up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptWindows {
     /// All four.
     All,
     /// One alone, which is less work.
@@ -59,7 +59,7 @@ impl Default for Settings {
             rules: Rules::default(),
             workers: 1,
             epoch_records: 50_000,
-            kept: Kept::All,
+            kept: KeptWindows::All,
             history: History::default(),
             epochs_in_flight: 2,
             merge_beside_min: 16_384,

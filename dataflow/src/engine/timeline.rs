@@ -14,7 +14,7 @@ use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
-use crate::operators::context::{Leave, State};
+use crate::operators::context::{MayForget, State};
 use crate::operators::counts::Delta;
 use crate::operators::tally::Tally;
 use crate::read::{ReadError, Readable, SetAside};
@@ -272,10 +272,10 @@ impl Host for Timeline {
         self.lock().threads[worker] = Some(thread);
     }
 
-    fn leave(&self) -> Leave {
+    fn may_forget(&self) -> MayForget {
         let inner = self.lock();
         let oldest = &inner.epochs[0].after;
-        Leave { since: oldest.epoch, retention: oldest.retention(&inner.rules), written: inner.written }
+        MayForget { since: oldest.epoch, retention: oldest.retention(&inner.rules), written: inner.written }
     }
 
     fn is_lost(&self) -> bool {

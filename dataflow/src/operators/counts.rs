@@ -7,7 +7,7 @@ use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
 use crate::trace::{Beside, Record as _, Run, Spine};
 
-use super::context::{Bound, Leave, Windows};
+use super::context::{Bound, MayForget, Windows};
 use super::correct::corrections;
 use super::records::{CorrectionRecord, CountRecord, OverlapRecord, PackedMetrics, RowUpdate, UniqueUpdate};
 use super::tally::Tally;
@@ -54,15 +54,15 @@ impl Counts {
         }
     }
 
-    /// Takes in the changes of an epoch, each piece sorted and folded, returns what they come to, and tallies it. `leave` says what
-    /// need not be kept apart.
+    /// Takes in the changes of an epoch, each piece sorted and folded, returns what they come to, and tallies it. `may_forget` says
+    /// what need not be kept apart.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
         rows: Vec<Vec<RowUpdate>>,
         users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
-        leave: &Leave,
+        may_forget: &MayForget,
         tally: &mut Tally,
     ) -> Delta {
         let mut rows = merge_sorted(rows);
@@ -84,7 +84,7 @@ impl Counts {
             tally.gross_clicks += metrics.gross_clicks;
         }
         let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps, pieces) } else { None };
-        self.follow(leave);
+        self.follow(may_forget);
         self.insert(&delta, days);
         delta
     }
@@ -108,12 +108,12 @@ impl Counts {
         }
     }
 
-    fn follow(&mut self, leave: &Leave) {
-        let Leave { since, retention, written } = *leave;
-        self.base.follow(leave.horizon(retention.first_base(self.windows.base)), written);
-        self.days.follow(leave.horizon(retention.first_row(Granularity::Day)), written);
-        self.overlaps.follow(leave.horizon(0), written);
-        self.corrections.follow(leave.horizon(0), written);
+    fn follow(&mut self, may_forget: &MayForget) {
+        let MayForget { since, retention, written } = *may_forget;
+        self.base.follow(may_forget.horizon(retention.first_base(self.windows.base)), written);
+        self.days.follow(may_forget.horizon(retention.first_row(Granularity::Day)), written);
+        self.overlaps.follow(may_forget.horizon(0), written);
+        self.corrections.follow(may_forget.horizon(0), written);
         self.base.set_since(since);
         self.overlaps.set_since(since);
         self.days.set_since(since);

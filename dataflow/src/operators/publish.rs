@@ -47,9 +47,9 @@ pub(crate) fn publish<'s>(
                 let bound = bound.expect("an epoch is bound before its records are released");
                 let Upstream { mut tally, ledger, visits } =
                     context.upstream.borrow_mut().remove(&next).unwrap_or_default();
-                let (rows, users, leave) = (rows.remove(next), users.remove(next), context.leave.get());
+                let (rows, users, may_forget) = (rows.remove(next), users.remove(next), context.may_forget.get());
                 let mut counts = arrangements.counts.borrow_mut();
-                let delta = counts.apply(next, rows, users, &bound, &leave, &mut tally);
+                let delta = counts.apply(next, rows, users, &bound, &may_forget, &mut tally);
                 let mut state = arrangements.published.borrow_mut();
                 ledger.into_iter().for_each(|ledger| state.ledger = ledger);
                 visits.into_iter().for_each(|visits| state.visits = visits);
