@@ -9,7 +9,7 @@ use crate::domain::fact::Position;
 use crate::domain::ledger::Totals;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
-use crate::engine::{AfterEpoch, Outline};
+use crate::published::{AfterEpoch, Outline};
 use crate::store::Place;
 
 use super::CheckpointError;

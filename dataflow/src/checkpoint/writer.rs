@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::domain::fact::Position;
-use crate::engine::timeline::Held;
-use crate::engine::{Named, Outline};
 use crate::operators::context::State;
+use crate::published::{Held, Named, Outline};
 use crate::read::Reader;
 use crate::store::Store;
 

@@ -9,16 +9,16 @@ use timely::communication::WorkerGuards;
 use crate::domain::fact::Fact;
 use crate::intake::Batch;
 use crate::operators::context::{Start, Windows};
-use crate::read::{Reader, SetAside, Shared, Streams};
+use crate::published::{Complete, Origin, SetAside, SetAsideList, Shared, StreamName, Streams, Timeline};
+use crate::read::Reader;
 use crate::store::{BindingSink, EpochBinding};
 use crate::trace::Helpers;
 use crate::trace::block::release_free;
 use crate::worker::{self, Host as _, Setup, Share};
 
+use super::EngineError;
 use super::sequencer::{Sealed, Sequencer};
 use super::settings::{KeptWindows, Settings};
-use super::timeline::{Complete, Timeline};
-use super::{EngineError, Origin, SetAsideList, StreamName};
 
 /// The running engine. One thread owns it and pushes batches; readers are handed out freely.
 pub struct Engine {

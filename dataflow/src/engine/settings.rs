@@ -1,10 +1,9 @@
 //! What an engine is started with.
 
-use std::time::Duration;
-
 use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
 use crate::domain::window::Granularity;
+use crate::published::History;
 
 /// What an engine is started with. Only `rules` decides results.
 #[derive(Clone)]
@@ -42,17 +41,6 @@ pub enum KeptWindows {
     Only(Granularity),
 }
 
-/// How far `since` trails `upper`: by the least of these.
-#[derive(Clone, Copy, Debug)]
-pub struct History {
-    /// In epochs, at least 1.
-    pub epochs: u64,
-    /// In time since an epoch completed.
-    pub age: Duration,
-    /// In bytes of the epochs' changes, which are kept beside the state.
-    pub bytes: usize,
-}
-
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -67,18 +55,5 @@ impl Default for Settings {
             key: HashKey::new([0; 16]),
             stream_set_aside: false,
         }
-    }
-}
-
-impl Default for History {
-    fn default() -> Self {
-        History { epochs: 600, age: Duration::from_secs(60), bytes: 128 << 20 }
-    }
-}
-
-impl History {
-    /// Only the newest complete epoch can be read.
-    pub fn newest_only() -> Self {
-        History { epochs: 1, age: Duration::ZERO, bytes: 0 }
     }
 }

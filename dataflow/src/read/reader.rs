@@ -2,59 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::cause::Cause;
-use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Shelf;
-use crate::engine::timeline::{Held, Timeline};
-use crate::engine::{Dictionary, Named, Outline, SetAsideList, StreamName};
-use crate::operators::context::Windows;
 use crate::operators::records::CorrectionRecord;
+use crate::published::{Held, Named, Outline, ReadError, Readable, SetAside, SetAsideList, Shared, StreamName};
 
-use super::answer::{Correction, SetAside, SetAsideSizes};
+use super::Snapshot;
+use super::answer::{Correction, SetAsideSizes};
 use super::rows::corrections_of;
-use super::{ReadError, Readable, Snapshot};
-
-/// What the engine and its readers share.
-pub(crate) struct Shared {
-    pub(crate) timeline: Arc<Timeline>,
-    pub(crate) dictionary: Dictionary,
-    pub(crate) windows: Windows,
-    pub(crate) rules: Rules,
-    pub(crate) key: HashKey,
-    pub(crate) streams: Streams,
-    /// The number of the checkpoint that the engine went on from.
-    pub(crate) restored_from: Option<u64>,
-}
-
-/// The names of the streams, by number. There may come more.
-pub(crate) struct Streams {
-    names: RwLock<Arc<[StreamName]>>,
-}
-
-impl Streams {
-    pub(crate) fn new(names: Vec<StreamName>) -> Self {
-        Streams { names: RwLock::new(names.into()) }
-    }
-
-    /// Adds a stream, and returns its number.
-    ///
-    /// # Panics
-    /// Where there are as many as can be numbered.
-    pub(crate) fn add(&self, name: StreamName) -> u16 {
-        let mut names = self.names.write().expect("nothing panics while it holds the names of streams");
-        let number = u16::try_from(names.len()).expect("a stream's number has 16 bits");
-        *names = names.iter().cloned().chain([name]).collect();
-        number
-    }
-
-    fn all(&self) -> Arc<[StreamName]> {
-        Arc::clone(&self.names.read().expect("nothing panics while it holds the names of streams"))
-    }
-}
 
 /// A handle for reading; cheap to clone, for any thread.
 #[derive(Clone)]

@@ -11,13 +11,13 @@ use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
 use crate::operators::records::{CorrectionRecord, WINDOW_MAX, WindowCode};
 use crate::operators::view::AdRow;
+use crate::published::{ReadError, Shared};
 use crate::trace::Record as _;
 
+use super::Snapshot;
 use super::answer::{Correction, Row, RowChange};
 use super::of_ad::{Asked, RowReader};
 use super::of_ads::Table;
-use super::reader::Shared;
-use super::{ReadError, Snapshot};
 
 /// Ads that are looked up together: many enough to go through runs with, and few enough that their rows stay in the cache.
 const ADS_AT_ONCE: usize = 1_024;

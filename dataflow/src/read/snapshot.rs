@@ -7,14 +7,10 @@ use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
-use crate::engine::NamesHeld;
-use crate::engine::timeline::{Complete, Held};
 use crate::operators::context::State;
 use crate::operators::packet::owner;
 use crate::operators::view::View;
-
-use super::reader::Shared;
-use super::{ReadError, Readable};
+use crate::published::{Complete, Held, NamesHeld, ReadError, Readable, Shared};
 
 /// The state at one epoch. It holds what it needs, so it answers alike for as long as it is held.
 pub struct Snapshot {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::domain::fact::Position;
 use crate::domain::rules::DAY_MS;
 use crate::domain::validate::{Reason, Shelf};
-use crate::read::SetAside;
 
 /// Records kept of each reason where the first are kept.
 const FIRST_RECORDS: usize = 1_000;
@@ -18,6 +18,37 @@ const NEWEST_BYTES: usize = 64 << 20;
 const NEWEST_MS: i64 = 90 * DAY_MS;
 /// What a record takes beside its payload, about, in bytes.
 const RECORD_BYTES: usize = 256;
+
+/// A record in no window: quarantined, or parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Why.
+    pub reason: Reason,
+    /// What was found and what is asked for.
+    pub detail: String,
+    /// Where it was read.
+    pub position: Position,
+    /// The record as it came; its first 64 KiB where it is over 1 MiB.
+    pub payload: Box<[u8]>,
+    /// The record's whole length in bytes.
+    pub payload_length: u64,
+    /// The epoch it came in.
+    pub epoch: u64,
+    /// The wall clock bound to that epoch, ms since 1970.
+    pub set_aside_at_ms: i64,
+}
+
+impl SetAside {
+    /// A record that came too late.
+    pub(crate) fn parked(position: Position, reason: Reason, payload: Box<[u8]>, epoch: u64, wall_ms: i64) -> SetAside {
+        let detail = match reason {
+            Reason::Late => "the click is below the floor: its window is final",
+            _ => "the verdict is below the floor, or every click it is about is: settle it as an adjustment",
+        };
+        let payload_length = payload.len() as u64;
+        SetAside { reason, detail: detail.into(), position, payload, payload_length, epoch, set_aside_at_ms: wall_ms }
+    }
+}
 
 /// Records in no window, by reason. All are counted; which are kept is bounded; a streaming taker gets all.
 pub(crate) struct SetAsideList {
@@ -244,7 +275,6 @@ impl OfReason {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::fact::Position;
 
     fn record(at_ms: i64, payload: usize) -> SetAside {
         SetAside {

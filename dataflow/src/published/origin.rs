@@ -12,7 +12,7 @@ use crate::operators::packet::range_of;
 use crate::operators::view::View;
 use crate::trace::{Record, Run};
 
-use super::Dictionary;
+use super::dictionary::Dictionary;
 use super::set_aside::SetAsideList;
 
 /// What is known after one epoch, beside what the workers remember.

@@ -17,15 +17,14 @@ use crate::domain::validate::Reason;
 use crate::operators::context::{MayForget, State};
 use crate::operators::counts::Delta;
 use crate::operators::tally::Tally;
-use crate::read::{ReadError, Readable, SetAside};
 use crate::worker::Host;
 
 use super::binding::Binding;
 use super::followers::Followers;
+use super::history::History;
 use super::origin::{AfterEpoch, Origin};
-use super::sequencer::parked;
-use super::set_aside::SetAsideList;
-use super::settings::History;
+use super::readable::{ReadError, Readable};
+use super::set_aside::{SetAside, SetAsideList};
 
 /// A complete epoch.
 pub(crate) struct Complete {
@@ -349,7 +348,7 @@ impl Inner {
         let Binding { epoch, bound, positions, event_ms_max, mut set_aside, mut verdicts, .. } = binding;
         set_aside.extend(late_verdicts.into_iter().map(|position| {
             let payload = verdicts.remove(&position).expect("the binding keeps every verdict that was let through");
-            parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
+            SetAside::parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
         }));
         set_aside.sort_by_key(|record: &SetAside| record.position);
         let needed_from = self.records_needed_from();

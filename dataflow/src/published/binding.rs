@@ -6,8 +6,9 @@ use hashbrown::HashMap;
 
 use crate::domain::fact::Position;
 use crate::operators::context::Bound;
-use crate::read::SetAside;
 use crate::store::EpochBinding;
+
+use super::set_aside::SetAside;
 
 /// What is fixed of an epoch before any of its records is released. Its content never changes afterwards, so the answers at the
 /// epoch do not either.
