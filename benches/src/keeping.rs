@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -65,7 +66,9 @@ impl Keeping {
         let new = NewStore { id: 1, hash_secret: [0; 16], partitions: 1, source: StoreSource::Log };
         let dir = DataDir::open(Arc::new(SystemDisk::create(&keep.store)?), &new, Rules::default())?;
         let store = Arc::new(DirectoryStore::open(&dir)?);
-        let mut checkpointer = Checkpointer::open(store, reader.clone(), 1, 2)?;
+        let fence = dir.fence();
+        let fence = move || fence.check().map_err(io::Error::other);
+        let mut checkpointer = Checkpointer::open(store, reader.clone(), 1, 2, fence)?;
         let budget = keep.budget.map(|bytes| Arc::new(MemoryBudget::new(bytes, reader)));
         if budget.is_some() {
             checkpointer.release_memory();

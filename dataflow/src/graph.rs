@@ -18,8 +18,8 @@ use timely::dataflow::{Scope, Stream};
 use crate::domain::fact::Fact;
 use crate::operators::arrangements::Arrangements;
 use crate::operators::context::Context;
-use crate::operators::counts::{Publish, counts};
 use crate::operators::packet::Packet;
+use crate::operators::publish::{Publish, publish};
 use crate::operators::records::{RowUpdate, UniqueUpdate, VisitUpdate};
 use crate::operators::resolve::resolve;
 use crate::operators::uniques::uniques;
@@ -43,6 +43,6 @@ pub(crate) fn build(
     let (input, facts): (FactInput, Facts<'_>) = scope.new_input();
     let (rows, visits): (Rows<'_>, Visits<'_>) = resolve(facts, context, arrangements);
     let users: Users<'_> = uniques(visits, context, arrangements);
-    counts(rows, users, epoch, context, arrangements, publisher);
+    publish(rows, users, epoch, context, arrangements, publisher);
     input
 }

@@ -1,8 +1,8 @@
 //! The engine of Recount: events in, exact counts out, at every epoch.
 //!
 //! The rooms, each knowing only those to its left: `domain` (the rules) ← `trace` (runs), `operators` ← `graph` ← `worker` ←
-//! `engine` (epochs in) and `read` (snapshots out). Sources build batches with [`intake`], push them to an [`Engine`], and
-//! readers on any thread ask a [`Reader`].
+//! `published` (what is complete) ← `read` (snapshots out) ← `engine` (epochs in). Sources build batches with [`intake`], push
+//! them to an [`Engine`], and readers on any thread ask a [`Reader`].
 //!
 //! [`Engine`]: engine::Engine
 //! [`Reader`]: read::Reader
@@ -14,6 +14,7 @@ mod graph;
 pub mod intake;
 mod operators;
 mod prefetch;
+mod published;
 pub mod read;
 pub mod store;
 mod trace;

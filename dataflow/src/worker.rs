@@ -11,9 +11,10 @@ use crate::domain::fact::Fact;
 use crate::domain::rules::Rules;
 use crate::graph;
 use crate::operators::arrangements::Arrangements;
-use crate::operators::context::{Bound, Context, Leave, Start, State, Windows};
-use crate::operators::counts::{Delta, Publish};
+use crate::operators::context::{Bound, Context, MayForget, Start, State, Windows};
+use crate::operators::counts::Delta;
 use crate::operators::packet::Packet;
+use crate::operators::publish::Publish;
 use crate::operators::tally::Tally;
 use crate::trace::Beside;
 use crate::trace::block::release_free;
@@ -56,7 +57,7 @@ pub(crate) trait Host: Send + Sync + 'static {
     fn register(&self, worker: usize, thread: Thread);
 
     /// What workers may do.
-    fn leave(&self) -> Leave;
+    fn may_forget(&self) -> MayForget;
 
     /// Whether any worker is gone.
     fn is_lost(&self) -> bool;
@@ -92,7 +93,7 @@ pub(crate) fn run<H: Host>(worker: &mut Worker, setup: &Setup, start: Start, sha
     host.register(worker.index(), std::thread::current());
     let (mut idle_parks, mut is_tidying) = (0, false);
     loop {
-        context.leave.set(host.leave());
+        context.may_forget.set(host.may_forget());
         match shares.try_recv() {
             Ok(share) => {
                 (idle_parks, is_tidying) = (0, false);
@@ -116,9 +117,9 @@ pub(crate) fn run<H: Host>(worker: &mut Worker, setup: &Setup, start: Start, sha
                 }
             }
             Err(TryRecvError::Empty) => {
-                let parked = Instant::now();
+                let slept_at = Instant::now();
                 worker.step_or_park(Some(PARK));
-                idle_parks = if PARK <= parked.elapsed() { idle_parks + 1 } else { 0 };
+                idle_parks = if PARK <= slept_at.elapsed() { idle_parks + 1 } else { 0 };
                 is_tidying = idle_parks == RESTING_PARKS;
                 if is_tidying {
                     release_free();
@@ -129,7 +130,7 @@ pub(crate) fn run<H: Host>(worker: &mut Worker, setup: &Setup, start: Start, sha
     }
     drop(input);
     while worker.has_dataflows() && !host.is_lost() {
-        context.leave.set(host.leave());
+        context.may_forget.set(host.may_forget());
         worker.step_or_park(Some(PARK));
     }
     // Where another worker was lost, the dataflow would wait for it forever.

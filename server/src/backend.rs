@@ -88,12 +88,13 @@ impl Backend {
         let restored = checkpoint.as_ref().map(|checkpoint| (checkpoint.epoch(), checkpoint.wall_ms()));
         let engine = Engine::restore(engine_settings, source.streams(), checkpoint, Box::new(bindings))?;
         let (reader, raw) = (engine.reader(), source.raw_store());
-        let writer = dir.fence().writer().into();
         // They hold on to every epoch from here on, so nothing is fed before.
         let sinks = opened.map(|opened| opened.start(&reader, lineage)).transpose().map_err(ServerError::Thread)?;
-        let mut checkpointer = Checkpointer::open(files, reader.clone(), writer, keep).map_err(StoreError::from)?;
         let fence = dir.fence();
-        checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
+        let writer = fence.writer().into();
+        let fence = move || fence.check().map_err(io::Error::other);
+        let checkpointer = Checkpointer::open(files, reader.clone(), writer, keep, fence);
+        let mut checkpointer = checkpointer.map_err(StoreError::from)?;
         if let Some(sinks) = &sinks {
             checkpointer.keep_up_to(sinks.restore_up_to());
         }

@@ -2,6 +2,7 @@
 //! serve` joins them, on any disk.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -63,8 +64,10 @@ impl Pipeline {
         let known = streams.len();
         let engine = Engine::restore(settings, streams, found.checkpoint, Box::new(bindings)).map_err(Stopped::of)?;
         let reader = engine.reader();
-        let writer = dir.fence().writer().into();
-        let checkpointer = Checkpointer::open(files, reader.clone(), writer, 2).map_err(Stopped::of)?;
+        let fence = dir.fence();
+        let writer = fence.writer().into();
+        let fence = move || fence.check().map_err(io::Error::other);
+        let checkpointer = Checkpointer::open(files, reader.clone(), writer, 2, fence).map_err(Stopped::of)?;
         let mut pipeline = Pipeline { fed: Fed { engine, reader }, source, pushed: 0, known, checkpointer };
         pipeline.replay(recorded)?;
         Ok(pipeline)

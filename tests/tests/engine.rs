@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::Kept;
+use recount_dataflow::engine::KeptWindows;
 use recount_dataflow::read::ReadError;
 use recount_tests::harness::{compare, hold_engine_against, push_all, soak, start};
 use recount_tests::history::{Cut, History, Plan};
@@ -47,7 +47,7 @@ fn one_granularity_alone_equals_the_model() {
     for granularity in Granularity::ALL {
         let make = |seed| {
             let mut history = History::from_seed(seed);
-            history.plan.kept = Kept::Only(granularity);
+            history.plan.kept = KeptWindows::Only(granularity);
             history
         };
         let first = 10_000 + 100 * granularity as u64;
@@ -133,6 +133,6 @@ fn eager(seed: u64) -> History {
     let mut history = (seed * 100..).map(History::from_seed).find(|history| history.records.len() > 100).unwrap();
     history.plan.cut = Cut::Every(2);
     history.plan.workers = 1 + seed as usize % 3;
-    history.plan.kept = Kept::All;
+    history.plan.kept = KeptWindows::All;
     history
 }

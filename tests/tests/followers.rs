@@ -6,8 +6,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
-use recount_dataflow::engine::{Engine, Kept};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, no_fence};
+use recount_dataflow::engine::{Engine, KeptWindows};
 use recount_dataflow::intake::{Intake, RawRecords, unreadable};
 use recount_dataflow::read::{ReadError, Reader};
 use recount_dataflow::store::{BindingSink, EpochBinding};
@@ -27,7 +27,7 @@ impl BindingSink for NoBindings {
 /// A history of which the engine keeps one epoch, and none of whose rows ever go.
 fn history(seed: u64) -> History {
     let mut history = History::from_seed(seed);
-    (history.plan.cut, history.plan.kept, history.plan.history_epochs) = (Cut::Labels, Kept::All, 1);
+    (history.plan.cut, history.plan.kept, history.plan.history_epochs) = (Cut::Labels, KeptWindows::All, 1);
     history.rules.counts_retention_ms = None;
     history
 }
@@ -76,7 +76,7 @@ fn a_checkpoint_that_somebody_may_go_on_from_is_kept() {
     let epochs = history.deliver();
     let mut fed = start(&history);
     let store = Arc::new(MemStore::default());
-    let mut checkpointer = Checkpointer::open(store.clone(), fed.reader.clone(), 1, 2).unwrap();
+    let mut checkpointer = Checkpointer::open(store.clone(), fed.reader.clone(), 1, 2, no_fence).unwrap();
     let published = Arc::new(AtomicU64::new(0));
     let needed = published.clone();
     checkpointer.keep_up_to(move || needed.load(Ordering::Relaxed));
@@ -147,7 +147,7 @@ fn records_set_aside_outlive_restarts_until_nobody_holds_them() {
     let all: Vec<u64> = (3..=UNREADABLE).collect();
     assert!(epochs_of_quarantined(&fed.reader).ends_with(&all));
     let store = Arc::new(MemStore::default());
-    Checkpointer::open(store.clone(), fed.reader.clone(), 1, 2).unwrap().write().unwrap();
+    Checkpointer::open(store.clone(), fed.reader.clone(), 1, 2, no_fence).unwrap().write().unwrap();
     drop((hold, fed));
 
     // Who has published up to epoch 2 and follows from the restored one on is killed before it has caught up, again and again.
@@ -158,7 +158,7 @@ fn records_set_aside_outlive_restarts_until_nobody_holds_them() {
         let _hold = reader.hold_set_aside(3);
         let _follower = reader.follow(UNREADABLE + 1);
         assert!(epochs_of_quarantined(&reader).ends_with(&all), "writer {writer}");
-        Checkpointer::open(store.clone(), reader.clone(), writer, 2).unwrap().write().unwrap();
+        Checkpointer::open(store.clone(), reader.clone(), writer, 2, no_fence).unwrap().write().unwrap();
     }
     let found = Checkpoints::new(store).newest().unwrap().checkpoint;
     let engine = Engine::restore(settings(&history), streams(&history), found, Box::new(NoBindings)).unwrap();

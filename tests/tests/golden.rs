@@ -57,7 +57,7 @@ fn line(digest: &Digest) -> Value {
 /// The lines of every readable epoch.
 fn lines(reader: &Reader) -> Vec<Value> {
     let readable = reader.readable();
-    let digest = |epoch| reader.snapshot(Some(epoch)).unwrap().digest().unwrap();
+    let digest = |epoch| reader.snapshot(Some(epoch)).unwrap().digest();
     (readable.since..readable.upper).map(|epoch| line(&digest(epoch))).collect()
 }
 

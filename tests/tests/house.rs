@@ -18,9 +18,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("operators", &["domain", "trace"]),
     ("graph", &["domain", "trace", "operators"]),
     ("worker", &["domain", "trace", "operators", "graph"]),
-    ("engine", &["domain", "intake", "store", "trace", "operators", "graph", "worker", "read"]),
-    ("read", &["domain", "intake", "trace", "operators", "graph", "worker", "engine"]),
-    ("checkpoint", &["domain", "store", "trace", "operators", "engine", "read"]),
+    ("published", &["domain", "intake", "store", "trace", "operators", "worker"]),
+    ("read", &["domain", "trace", "operators", "published"]),
+    ("engine", &["domain", "intake", "store", "trace", "operators", "worker", "published", "read"]),
+    ("checkpoint", &["domain", "store", "trace", "operators", "published", "read"]),
     ("lib", &["domain", "intake", "store", "engine", "read", "checkpoint"]),
 ];
 

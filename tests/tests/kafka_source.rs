@@ -10,9 +10,9 @@ use recount_connectors::kafka::ClientSettings;
 use recount_connectors::kafka::source::{KafkaSourceSettings, Start, Topic, TopicFormat};
 use recount_connectors::{Source as _, decode_one};
 use recount_dataflow::domain::fact::Position;
-use recount_dataflow::domain::validate::Reason;
+use recount_dataflow::domain::validate::{Reason, Shelf};
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::{Kept, Settings};
+use recount_dataflow::engine::{KeptWindows, Settings};
 use recount_tests::disk::{FaultDisk, Loss};
 use recount_tests::harness::{Case, compare, settings, wall_ms};
 use recount_tests::history::{ALL_EPOCHS, Cut, History};
@@ -84,7 +84,7 @@ fn every_epoch_is_what_the_model_says_however_often_it_is_killed() {
         let topic = format!("history-{seed}");
         let mut history =
             (0..).map(|more| History::from_seed(seed + 1_000_000 * more)).find(|h| h.records.len() > 12).unwrap();
-        history.plan.kept = Kept::All;
+        history.plan.kept = KeptWindows::All;
         history.plan.history_epochs = ALL_EPOCHS;
         history.plan.cut = Cut::Every(3 + seed as usize % 5);
         let partitions = 1 + seed as i32 % 3;
@@ -306,7 +306,7 @@ fn broken_records_are_quarantined_with_their_coordinates_and_the_stream_goes_on(
     let mut pipeline = start(&FaultDisk::default(), &kafka("poison", TopicFormat::ContentType));
     pipeline.read(10, NOON_MS).unwrap();
     assert_eq!(clicks(&pipeline), 3);
-    let listed = pipeline.fed.reader.set_aside(false, None, 0, 100);
+    let listed = pipeline.fed.reader.set_aside(Shelf::Quarantined, None, 0, 100);
     let found: Vec<(u64, Reason)> = listed.iter().map(|(_, one)| (one.position.offset, one.reason)).collect();
     let unreadable = [2, 3, 5, 6, 7, 10].map(|offset| (offset, Reason::Unreadable));
     let mut expected = unreadable.to_vec();

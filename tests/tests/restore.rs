@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
-use recount_dataflow::engine::{Engine, Kept};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, no_fence};
+use recount_dataflow::engine::{Engine, KeptWindows};
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use recount_tests::harness::{Case, Fed, Feeder, compare, settings, soak, streams};
 use recount_tests::history::{ALL_EPOCHS, Cut, History};
@@ -54,7 +54,7 @@ impl Daemon<'_> {
         engine.drain().unwrap();
         let reader = engine.reader();
         let mut checkpointer =
-            Checkpointer::open(Arc::new(self.store.clone()), reader.clone(), self.writer, 2).unwrap();
+            Checkpointer::open(Arc::new(self.store.clone()), reader.clone(), self.writer, 2, no_fence).unwrap();
         if random.random_bool(0.5) {
             checkpointer.release_memory();
         }
@@ -76,7 +76,7 @@ impl Daemon<'_> {
 fn history(seed: u64) -> History {
     let mut history = History::from_seed(seed);
     history.plan.cut = Cut::Labels;
-    history.plan.kept = Kept::All;
+    history.plan.kept = KeptWindows::All;
     history.plan.history_epochs = ALL_EPOCHS;
     history
 }
@@ -119,7 +119,7 @@ fn a_history_that_is_interrupted_comes_to_the_same_answers() {
 fn a_state_that_files_hold_gives_the_same_answers() {
     for seed in 60_000..60_003 {
         let mut history = History::large(seed);
-        history.plan.kept = Kept::All;
+        history.plan.kept = KeptWindows::All;
         history.plan.history_epochs = ALL_EPOCHS;
         let epochs = history.deliver();
         let model = Model::new(history.rules, &epochs);
@@ -127,7 +127,7 @@ fn a_state_that_files_hold_gives_the_same_answers() {
         let sink = Box::new(Bindings::default());
         let engine = Engine::restore(settings(&history), streams(&history), None::<Checkpoint>, sink).unwrap();
         let mut fed = Fed { reader: engine.reader(), engine };
-        let mut checkpointer = Checkpointer::open(Arc::new(store.clone()), fed.reader.clone(), 1, 2).unwrap();
+        let mut checkpointer = Checkpointer::open(Arc::new(store.clone()), fed.reader.clone(), 1, 2, no_fence).unwrap();
         checkpointer.release_memory();
         let mut feeder = Feeder::new(&history, &epochs);
         let (mut held, mut resident) = (0, 0);

@@ -14,7 +14,7 @@ use recount_connectors::log::{LogSettings, Retention};
 use recount_dataflow::domain::event::Decision;
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::rules::{DAY_MS, HOUR_MS, MINUTE_MS, Rules};
-use recount_dataflow::domain::validate::Reason;
+use recount_dataflow::domain::validate::{Reason, Shelf};
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::{History, Settings};
 use recount_tests::daemon::{Daemon, DaemonSettings};
@@ -140,7 +140,7 @@ fn sizes(daemon: &Daemon, disk: &FaultDisk) -> Sizes {
 /// Every record that was set aside is kept or counted as gone, once, whatever restarts there were; and none is kept for too long.
 fn check_set_aside(daemon: &Daemon, wall_ms: i64) {
     let reader = daemon.reader();
-    let kept = [true, false].map(|parked| reader.set_aside(parked, None, 0, usize::MAX)).concat();
+    let kept = [Shelf::Parked, Shelf::Quarantined].map(|shelf| reader.set_aside(shelf, None, 0, usize::MAX)).concat();
     let totals = reader.snapshot(None).unwrap().totals().clone();
     for (reason, came) in totals.parked.iter().chain(&totals.quarantined) {
         let left = kept.iter().filter(|(_, record)| record.reason == *reason).count() as u64;

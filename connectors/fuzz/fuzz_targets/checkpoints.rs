@@ -10,7 +10,7 @@ use recount_connectors::{FileSource, SourceSettings};
 use recount_connectors_fuzz::KEY;
 use recount_connectors_fuzz::damage::damage;
 use recount_connectors_fuzz::mem_store::MemStore;
-use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
+use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, no_fence};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::domain::rules::Rules;
@@ -42,7 +42,8 @@ static WRITTEN: LazyLock<(MemStore, Vec<String>, Vec<Said>)> = LazyLock::new(|| 
     let settings = Settings { key, epoch_records: 100, ..Settings::default() };
     let mut engine = Engine::start(settings, source.streams()).expect("threads can be started");
     let store = MemStore::default();
-    let mut checkpointer = Checkpointer::open(Arc::new(store.clone()), engine.reader(), 1, 2).expect("there is memory");
+    let checkpointer = Checkpointer::open(Arc::new(store.clone()), engine.reader(), 1, 2, no_fence);
+    let mut checkpointer = checkpointer.expect("there is memory");
     let mut batches = 0;
     while let Some(batch) = source.next_batch().expect("the file is whole") {
         engine.push(batch, None).expect("the engine runs");

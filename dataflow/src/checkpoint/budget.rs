@@ -19,14 +19,14 @@ const LOOK_RECORDS: u64 = 50_000;
 pub struct MemoryBudget {
     bytes: u64,
     reader: Reader,
-    written: Mutex<Written>,
+    seen: Mutex<Seen>,
     changed: Condvar,
     held_us: AtomicU64,
 }
 
-/// What is known of checkpoints.
-struct Written {
-    /// How many were written since the start, or found to have nothing to write.
+/// What was seen of checkpoints and of the state.
+struct Seen {
+    /// How many checkpoints were written since the start, or found to have nothing to write.
     count: u64,
     /// When the state was looked at last, and how many records had come in.
     looked: Option<(Instant, u64)>,
@@ -44,8 +44,8 @@ pub struct StateMemory {
 impl MemoryBudget {
     /// A bound of so many bytes on the state of the engine behind `reader`.
     pub fn new(bytes: u64, reader: Reader) -> Self {
-        let written = Mutex::new(Written { count: 0, looked: None });
-        MemoryBudget { bytes, reader, written, changed: Condvar::new(), held_us: AtomicU64::new(0) }
+        let seen = Mutex::new(Seen { count: 0, looked: None });
+        MemoryBudget { bytes, reader, seen, changed: Condvar::new(), held_us: AtomicU64::new(0) }
     }
 
     /// What it allows, in bytes.
@@ -72,13 +72,13 @@ impl MemoryBudget {
     /// says no. Where it says yes, close the open epoch and let the engine complete it, so that workers let go of what files hold,
     /// and [`hold`](MemoryBudget::hold).
     pub fn is_due(&self) -> bool {
-        let records = self.reader.hold_newest().complete.totals.records_in;
-        let mut written = self.lock();
-        if written.looked.is_some_and(|(looked, had)| looked.elapsed() < LOOK && records < had + LOOK_RECORDS) {
+        let records = self.reader.hold_newest().complete.after.totals.records_in;
+        let mut seen = self.lock();
+        if seen.looked.is_some_and(|(looked, had)| looked.elapsed() < LOOK && records < had + LOOK_RECORDS) {
             return false;
         }
-        written.looked = Some((Instant::now(), records));
-        drop(written);
+        seen.looked = Some((Instant::now(), records));
+        drop(seen);
         self.is_over()
     }
 
@@ -90,11 +90,11 @@ impl MemoryBudget {
         while !is_stopped() && self.is_over() {
             waited = true;
             let began = Instant::now();
-            let stays = |written: &mut Written| written.count == count;
+            let stays = |seen: &mut Seen| seen.count == count;
             let waiting = self.changed.wait_timeout_while(self.lock(), LOOK, stays);
-            let (written, _) = waiting.unwrap_or_else(|poisoned| poisoned.into_inner());
+            let (seen, _) = waiting.unwrap_or_else(|poisoned| poisoned.into_inner());
             self.held_us.fetch_add(began.elapsed().as_micros() as u64, Ordering::Relaxed);
-            if written.count != count {
+            if seen.count != count {
                 break;
             }
         }
@@ -122,7 +122,7 @@ impl MemoryBudget {
         self.bytes.saturating_sub(taken.index_bytes).max(self.bytes / 4)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Written> {
-        self.written.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -9,8 +9,7 @@ use crate::domain::fact::Position;
 use crate::domain::ledger::Totals;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
-use crate::engine::Outline;
-use crate::engine::timeline::Complete;
+use crate::published::{AfterEpoch, Outline};
 use crate::store::Place;
 
 use super::CheckpointError;
@@ -161,9 +160,7 @@ impl TotalsRecord {
             ..Totals::default()
         };
         for (name, records) in &self.set_aside {
-            let reason = Reason::named(name)?;
-            let by_reason = if reason.is_parked() { &mut totals.parked } else { &mut totals.quarantined };
-            by_reason.insert(reason, *records);
+            totals.set_aside(Reason::named(name)?, *records);
         }
         Some(totals)
     }
@@ -186,7 +183,7 @@ pub(crate) fn number_of(name: &str) -> Option<u64> {
 impl Manifest {
     /// The manifest of a complete epoch, but for its number and packs.
     pub(crate) fn new(
-        complete: &Complete,
+        after: &AfterEpoch,
         rules: Rules,
         writer: u64,
         parent: Option<(u64, u32)>,
@@ -194,20 +191,19 @@ impl Manifest {
         names: Vec<Piece>,
         set_aside: Vec<Piece>,
     ) -> Self {
-        let bound = complete.bound.expect("every epoch but 0 is bound");
         Manifest {
             number: 0,
             parent,
             writer,
             rules,
-            epoch: complete.epoch,
-            watermark_before_ms: bound.watermark_before.watermark_ms(),
-            watermark_ms: bound.watermark_after.watermark_ms(),
-            wall_ms: bound.wall_ms,
-            event_ms_max: complete.event_ms_max,
-            positions: complete.positions.clone(),
-            totals: TotalsRecord::from(&complete.totals),
-            corrections: Some(by_name(&complete.corrections)),
+            epoch: after.epoch,
+            watermark_before_ms: after.bound.watermark_before.watermark_ms(),
+            watermark_ms: after.bound.watermark_after.watermark_ms(),
+            wall_ms: after.bound.wall_ms,
+            event_ms_max: after.event_ms_max,
+            positions: after.positions.clone(),
+            totals: TotalsRecord::from(&after.totals),
+            corrections: Some(by_name(&after.corrections)),
             packs: Vec::new(),
             states,
             names,

@@ -26,4 +26,4 @@ pub use budget::{MemoryBudget, StateMemory};
 pub use error::CheckpointError;
 pub use keeper::{CheckpointInfo, Checkpoints, Damaged, Found, Listed};
 pub use restore::Checkpoint;
-pub use writer::{Checkpointer, Written};
+pub use writer::{Checkpointer, Written, no_fence};

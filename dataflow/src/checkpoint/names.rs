@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::domain::fingerprint::Fingerprint;
-use crate::engine::Named;
+use crate::published::Named;
 
 /// Hash, low, length and day, before the bytes of a name: 8, 4, 2 and 2 bytes.
 const HEAD_BYTES: usize = 16;

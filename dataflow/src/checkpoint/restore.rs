@@ -9,9 +9,9 @@ use crate::domain::fact::Position;
 use crate::domain::rules::Rules;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
-use crate::engine::{Dictionary, Named, Origin, SetAsideList};
 use crate::operators::context::{Bound, State, Windows};
 use crate::operators::view::View;
+use crate::published::{AfterEpoch, Dictionary, Named, Origin, SetAsideList};
 use crate::store::{Place, Store};
 use crate::trace::layout::LayoutError;
 use crate::trace::{Record, Run};
@@ -77,18 +77,20 @@ impl Checkpoint {
         let at = |watermark_ms| Watermark::at(&manifest.rules, watermark_ms);
         let origin = Origin {
             restored_from: Some(manifest.number),
-            epoch: manifest.epoch,
-            bound: Some(Bound {
-                watermark_before: at(manifest.watermark_before_ms),
-                watermark_after: at(manifest.watermark_ms),
-                wall_ms: manifest.wall_ms,
-            }),
-            positions: manifest.positions.clone(),
-            event_ms_max: manifest.event_ms_max,
-            totals: totals.ok_or_else(|| damaged("it names a reason that is not known"))?,
-            corrections: match &manifest.corrections {
-                None => corrections(&states),
-                Some(by_name) => named(by_name).ok_or_else(|| damaged("it names a cause that is not known"))?,
+            after: AfterEpoch {
+                epoch: manifest.epoch,
+                bound: Bound {
+                    watermark_before: at(manifest.watermark_before_ms),
+                    watermark_after: at(manifest.watermark_ms),
+                    wall_ms: manifest.wall_ms,
+                },
+                positions: manifest.positions.clone(),
+                event_ms_max: manifest.event_ms_max,
+                totals: totals.ok_or_else(|| damaged("it names a reason that is not known"))?,
+                corrections: match &manifest.corrections {
+                    None => corrections(&states),
+                    Some(by_name) => named(by_name).ok_or_else(|| damaged("it names a cause that is not known"))?,
+                },
             },
             states,
             dictionary,

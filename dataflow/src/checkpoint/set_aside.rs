@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::fact::Position;
 use crate::domain::validate::Reason;
-use crate::engine::Outline;
-use crate::read::SetAside;
+use crate::published::{Outline, SetAside};
 
 /// All of a record but its payload.
 #[derive(Serialize, Deserialize)]

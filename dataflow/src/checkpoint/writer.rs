@@ -5,9 +5,8 @@ use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use crate::domain::fact::Position;
-use crate::engine::timeline::Held;
-use crate::engine::{Named, Outline};
 use crate::operators::context::State;
+use crate::published::{Held, Named, Outline};
 use crate::read::Reader;
 use crate::store::Store;
 
@@ -15,7 +14,7 @@ use super::arrangements::{ChunkWriter, EachArrangement as _, Live};
 use super::keeper::{others, read, up_to};
 use super::manifest::{self, Manifest, StateRecord};
 use super::pack::{self, PackName, PackWriter, Packs};
-use super::pieces::{self, Piece};
+use super::pieces::{Piece, Rewriter};
 use super::{CheckpointError, names, set_aside};
 
 /// Bytes of records set aside that need not be kept, below which it is not worth it to write the others anew.
@@ -34,7 +33,7 @@ pub struct Checkpointer {
     /// Fails where another process writes in this one's place.
     fence: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The checkpoints that are kept, oldest first.
-    kept: Vec<Kept>,
+    kept: Vec<KeptCheckpoint>,
     next_number: u64,
     next_pack: u64,
     /// Every pack that a piece may be in.
@@ -48,7 +47,7 @@ pub struct Checkpointer {
 }
 
 /// A checkpoint that is kept.
-struct Kept {
+struct KeptCheckpoint {
     number: u64,
     crc: u32,
     epoch: u64,
@@ -56,9 +55,9 @@ struct Kept {
     packs: BTreeSet<u64>,
 }
 
-impl Kept {
+impl KeptCheckpoint {
     fn new(manifest: &Manifest, crc: u32) -> Self {
-        Kept {
+        KeptCheckpoint {
             number: manifest.number,
             crc,
             epoch: manifest.epoch,
@@ -81,13 +80,28 @@ pub struct Written {
     pub gone: usize,
 }
 
+/// The fence of a store that no other process can take over.
+///
+/// # Errors
+/// None.
+pub fn no_fence() -> io::Result<()> {
+    Ok(())
+}
+
 impl Checkpointer {
     /// A checkpointer of the engine behind `reader`, which goes on from what the store holds. `writer` is this process's epoch as a
-    /// writer, `keep` how many checkpoints stay, at least 2.
+    /// writer, `keep` how many checkpoints stay, at least 2. `fence` is asked before a manifest is made, and before anything is deleted.
+    /// It fails where another process has taken this one's place: that one goes on from what is there, so nothing of it may go.
     ///
     /// # Errors
     /// Where the store fails.
-    pub fn open(store: Arc<dyn Store>, reader: Reader, writer: u64, keep: usize) -> Result<Self, CheckpointError> {
+    pub fn open(
+        store: Arc<dyn Store>,
+        reader: Reader,
+        writer: u64,
+        keep: usize,
+        fence: impl Fn() -> io::Result<()> + Send + 'static,
+    ) -> Result<Self, CheckpointError> {
         let files = store.list().map_err(CheckpointError::store("the directory of checkpoints", "listing"))?;
         let mut open = Checkpointer {
             next_number: files.iter().filter_map(|name| manifest::number_of(name)).max().unwrap_or(0) + 1,
@@ -98,7 +112,7 @@ impl Checkpointer {
             keep: keep.max(2),
             release: false,
             needed: Box::new(|| u64::MAX),
-            fence: Box::new(|| Ok(())),
+            fence: Box::new(fence),
             kept: Vec::new(),
             packs: BTreeMap::new(),
             names: Vec::new(),
@@ -111,7 +125,7 @@ impl Checkpointer {
         let Some(restored) = open.reader.restored_from() else { return Ok(open) };
         for (manifest, crc) in up_to(&*open.store, restored)? {
             open.packs.extend(manifest.packs.iter().map(|pack| (pack.number, *pack)));
-            open.kept.push(Kept::new(&manifest, crc));
+            open.kept.push(KeptCheckpoint::new(&manifest, crc));
             (open.names, open.set_aside) = (manifest.names, manifest.set_aside);
         }
         Ok(open)
@@ -126,12 +140,6 @@ impl Checkpointer {
     /// From now on the newest checkpoint of an epoch up to `needed()` stays, beside those that are kept anyway.
     pub fn keep_up_to(&mut self, needed: impl Fn() -> u64 + Send + 'static) {
         self.needed = Box::new(needed);
-    }
-
-    /// From now on `fence` is asked before a manifest is made, and before anything is deleted. It fails where another process has taken
-    /// this one's place: that one goes on from what is there, so nothing of it may go.
-    pub fn ask_first(&mut self, fence: impl Fn() -> io::Result<()> + Send + 'static) {
-        self.fence = Box::new(fence);
     }
 
     /// The bytes of the newest state that are in memory, and not in files.
@@ -165,7 +173,7 @@ impl Checkpointer {
     /// process has taken it over.
     pub fn write(&mut self) -> Result<Option<Written>, CheckpointError> {
         let held = self.reader.hold_newest();
-        let epoch = held.complete.epoch;
+        let epoch = held.complete.after.epoch;
         if epoch <= self.newest_epoch().unwrap_or(0) {
             return Ok(None);
         }
@@ -214,7 +222,7 @@ impl Checkpointer {
         let needed: Vec<Piece> =
             self.names.iter().filter(|piece| u64::from(first_day) <= piece.last).copied().collect();
         let sift = |bytes: Vec<u8>| names::sift(&bytes, first_day);
-        pieces::extend(&needed, new, last, stale, &self.packs, (&*self.store, pack), sift)
+        Rewriter { store: &*self.store, packs: &self.packs, stale, pack }.extend(&needed, new, last, sift)
     }
 
     /// Adds the records that were set aside since. Epochs may follow the one that is held meanwhile: what they make go is gone from
@@ -226,7 +234,7 @@ impl Checkpointer {
         held: &Held,
     ) -> Result<(Vec<Piece>, Outline), CheckpointError> {
         let written = self.set_aside.last().map_or(0, |piece| piece.last);
-        let (mut outline, records) = self.reader.set_aside_after(written, held.complete.epoch);
+        let (mut outline, records) = self.reader.set_aside_after(written, held.complete.after.epoch);
         outline.next_number = held.complete.next_set_aside;
         let last = records.last().map_or(written, |(number, _)| *number);
         let new = set_aside::encode(records.iter().map(|(number, record)| (*number, &**record)));
@@ -239,7 +247,8 @@ impl Checkpointer {
             stale.extend(needed.first().map(|piece| piece.place.pack));
         }
         let sift = |bytes: Vec<u8>| set_aside::sift(&bytes, &outline);
-        let pieces = pieces::extend(&needed, new, last, &stale, &self.packs, (&*self.store, pack), sift)?;
+        let rewriter = Rewriter { store: &*self.store, packs: &self.packs, stale: &stale, pack };
+        let pieces = rewriter.extend(&needed, new, last, sift)?;
         Ok((pieces, outline))
     }
 
@@ -248,7 +257,7 @@ impl Checkpointer {
         let parent = self.kept.last().map(|kept| (kept.number, kept.crc));
         let (names, set_aside) = (self.names.clone(), self.set_aside.clone());
         let rules = self.reader.rules();
-        let mut manifest = Manifest::new(&held.complete, rules, self.writer, parent, states, names, set_aside);
+        let mut manifest = Manifest::new(&held.complete.after, rules, self.writer, parent, states, names, set_aside);
         manifest.set_aside_dropped = self.outline.dropped_total;
         manifest.set_aside_outline = Some((&self.outline).into());
         manifest.packs = manifest.pack_numbers().iter().map(|number| self.packs[number]).collect();
@@ -262,7 +271,7 @@ impl Checkpointer {
             self.check_fence()?;
             match file.finish() {
                 Ok(()) => {
-                    self.kept.push(Kept::new(&manifest, crc));
+                    self.kept.push(KeptCheckpoint::new(&manifest, crc));
                     return Ok(manifest.number);
                 }
                 // One who was stopped before us may have come first; one who came after us is right.
@@ -284,7 +293,8 @@ impl Checkpointer {
         let files = self.store.list().map_err(listing)?;
         let before = self.kept.len();
         let made = self.kept.last().map(|kept| kept.number);
-        let is_there = |kept: &Kept| Some(kept.number) == made || files.contains(&manifest::file_name(kept.number));
+        let is_there =
+            |kept: &KeptCheckpoint| Some(kept.number) == made || files.contains(&manifest::file_name(kept.number));
         self.kept.retain(is_there);
         let gone = before - self.kept.len();
         self.let_go();

@@ -122,6 +122,7 @@ impl Fact {
 
     /// The verdict with the floor of its epoch: clicks below it were frozen, and it never touches them.
     pub fn accepted_at(self, floor_ms: Option<i64>) -> Fact {
+        // Not in release: this is done to every verdict, by a caller that has just seen that it is none.
         debug_assert_ne!(self.kind(), FactKind::Copy);
         let minute = floor_ms.map_or(0, |floor_ms| (floor_ms / MINUTE_MS).max(0) as u32);
         Fact { ad_low: minute, ..self }

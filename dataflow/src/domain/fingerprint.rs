@@ -3,7 +3,7 @@
 //! The engine keeps 96 bits of a keyed SipHash-1-3 in place of an id. Two different ids of one kind are taken for one with
 //! probability 2^-96 a pair. In a billing day of 10^8 clicks, each is compared with the ids remembered: 1.5 * 10^9 over two
 //! weeks. That makes 1.5 * 10^17 pairs, and 1.5 * 10^17 / 2^96 = 2 * 10^-12; ads and (ad, user) pairs are fewer or as many.
-//! Three kinds together stay below 10^-11, two orders under the contract's 10^-9. The key is secret and belongs to the store,
+//! All kinds together stay below 10^-11, two orders under the contract's 10^-9. The key is secret and belongs to the store,
 //! so nobody outside can choose ids that collide; kinds are hashed under keys of their own, so that no id of one kind can
 //! ever equal one of another. No answer depends on the key.
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::validate::Reason;
+use super::validate::{Reason, Shelf};
 
 /// What became of every record, cumulative to one epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,15 @@ impl Totals {
     /// Quarantined records of every reason.
     pub fn quarantined_total(&self) -> u64 {
         self.quarantined.values().sum()
+    }
+
+    /// Counts records that were set aside.
+    pub fn set_aside(&mut self, reason: Reason, records: u64) {
+        let by_reason = match reason.shelf() {
+            Shelf::Parked => &mut self.parked,
+            Shelf::Quarantined => &mut self.quarantined,
+        };
+        *by_reason.entry(reason).or_default() += records;
     }
 
     /// Checks that `records in = received + verdicts + parked + quarantined`.

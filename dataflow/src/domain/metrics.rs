@@ -69,6 +69,18 @@ impl Metric {
 }
 
 impl Metrics {
+    /// The metrics as files hold them, so their order never changes.
+    pub(crate) fn to_words(self) -> [i64; 6] {
+        let Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros } = self;
+        [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros]
+    }
+
+    /// The metrics from their [words](Metrics::to_words).
+    pub(crate) fn from_words(words: [i64; 6]) -> Metrics {
+        let [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros] = words;
+        Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros }
+    }
+
     /// Copies that are not clicks.
     pub fn duplicates(&self) -> i64 {
         self.received - self.gross_clicks

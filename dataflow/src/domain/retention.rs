@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | a copy | `time >= F - 2 D` | whether a remembered copy (`>= F - D`) is a click depends on the copy before it, at most `D` older |
 //! | a verdict | `time + S >= F - D` | it may be about a remembered click |
+//! | that one has met no click | `time + S >= F` | a click that it is about, at most `S` later, may come yet |
 //! | a visit | its window starts on or after the day that holds F | users of a day that can still change are counted over the whole day |
 //! | a row | its window ends after `W - counts_retention` | [`Rules::counts_retention_ms`] |
 //! | an ad's name | it was named on or after the first day that a row or a copy can be of | both are shown with it |
@@ -27,6 +28,8 @@ pub struct Retention {
     pub clicks_from_ms: i64,
     /// Verdicts decided from this time on.
     pub verdicts_from_ms: i64,
+    /// Verdicts decided from this time on are told of where they have met no click.
+    pub unmatched_from_ms: i64,
     /// Visits from the window that starts at this time on.
     pub visits_from_ms: i64,
     /// Rows whose window ends after this time.
@@ -39,6 +42,7 @@ impl Retention {
         copies_from_ms: i64::MIN,
         clicks_from_ms: i64::MIN,
         verdicts_from_ms: i64::MIN,
+        unmatched_from_ms: i64::MIN,
         visits_from_ms: i64::MIN,
         rows_after_ms: i64::MIN,
     };
@@ -53,6 +57,7 @@ impl Retention {
             copies_from_ms: clicks_from_ms - rules.dedup_horizon_ms,
             clicks_from_ms,
             verdicts_from_ms: clicks_from_ms - rules.max_future_skew_ms,
+            unmatched_from_ms: floor_ms - rules.max_future_skew_ms,
             visits_from_ms: floor_ms.div_euclid(DAY_MS) * DAY_MS,
             rows_after_ms: rules.counts_retention_ms.map_or(i64::MIN, |retention_ms| watermark_ms - retention_ms),
         }
@@ -69,6 +74,11 @@ impl Retention {
     /// The number of the first day whose clicks can still be named: in a row, or as a copy.
     pub fn first_named_day(&self) -> u32 {
         self.first_row(Granularity::Day).min(Granularity::Day.window_of(self.copies_from_ms.max(0)))
+    }
+
+    /// The number of the first base window whose visits are asked about.
+    pub fn first_visit(&self, base: Granularity) -> u32 {
+        base.window_of(self.visits_from_ms.max(0))
     }
 
     /// The number of the first base window that a row still is a sum of: the largest rows are days.
@@ -90,7 +100,9 @@ mod tests {
         let retention = Retention::at(Watermark::at(&rules, Some(watermark_ms)), &rules);
         assert_eq!(retention.clicks_from_ms, watermark_ms - 7 - 14 * DAY_MS);
         assert_eq!(retention.copies_from_ms, watermark_ms - 7 - 21 * DAY_MS);
+        assert_eq!(retention.unmatched_from_ms, watermark_ms - 7 - 7 * DAY_MS - 5 * MINUTE_MS);
         assert_eq!(retention.visits_from_ms, 19_993 * DAY_MS);
+        assert_eq!(retention.first_visit(Granularity::Hour), 19_993 * 24);
         // The day, the hour and the minute that hold W - 90 d are the first whose end lies behind it.
         assert_eq!(retention.first_row(Granularity::Day), 19_910);
         assert_eq!(retention.first_row(Granularity::Hour), 19_910 * 24 + 5);

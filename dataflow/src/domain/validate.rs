@@ -57,10 +57,22 @@ pub enum Reason {
     VerdictLate,
 }
 
+/// Where a record lies that is in no window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Shelf {
+    /// It breaks a rule.
+    Quarantined,
+    /// It is in order, and came too late.
+    Parked,
+}
+
 impl Reason {
-    /// Whether records are parked under it, rather than quarantined.
-    pub fn is_parked(self) -> bool {
-        matches!(self, Reason::Late | Reason::VerdictLate)
+    /// Where the records lie that were set aside for it.
+    pub fn shelf(self) -> Shelf {
+        match self {
+            Reason::Late | Reason::VerdictLate => Shelf::Parked,
+            _ => Shelf::Quarantined,
+        }
     }
 
     /// Every reason.

@@ -41,6 +41,11 @@ impl Granularity {
         window as i64 * self.size_ms()
     }
 
+    /// The end of a numbered window: the first millisecond after it.
+    pub const fn end_ms(self, window: u32) -> i64 {
+        self.start_ms(window) + self.size_ms()
+    }
+
     /// How many windows of `self` make one window of `larger`.
     pub const fn per(self, larger: Granularity) -> u32 {
         (larger.size_ms() / self.size_ms()) as u32

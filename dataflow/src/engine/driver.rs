@@ -9,16 +9,16 @@ use timely::communication::WorkerGuards;
 use crate::domain::fact::Fact;
 use crate::intake::Batch;
 use crate::operators::context::{Start, Windows};
-use crate::read::{Reader, SetAside, Shared, Streams};
+use crate::published::{Complete, Origin, SetAside, SetAsideList, Shared, StreamName, Streams, Timeline};
+use crate::read::Reader;
 use crate::store::{BindingSink, EpochBinding};
 use crate::trace::Helpers;
 use crate::trace::block::release_free;
 use crate::worker::{self, Host as _, Setup, Share};
 
+use super::EngineError;
 use super::sequencer::{Sealed, Sequencer};
-use super::settings::{Kept, Settings};
-use super::timeline::{Complete, Timeline};
-use super::{EngineError, Origin, SetAsideList, StreamName};
+use super::settings::{KeptWindows, Settings};
 
 /// The running engine. One thread owns it and pushes batches; readers are handed out freely.
 pub struct Engine {
@@ -43,7 +43,7 @@ impl Engine {
     /// # Panics
     /// Where a setting is outside its range; whoever reads settings from a user checks them first.
     pub fn start(settings: Settings, streams: Vec<StreamName>) -> Result<Engine, EngineError> {
-        let origin = Origin::empty(SetAsideList::first(settings.stream_set_aside));
+        let origin = Origin::empty(&settings.rules, SetAsideList::first(settings.stream_set_aside));
         Engine::go_on(settings, streams, origin, None)
     }
 
@@ -61,7 +61,7 @@ impl Engine {
         origin: Option<impl Into<Origin>>,
         bindings: Box<dyn BindingSink>,
     ) -> Result<Engine, EngineError> {
-        let empty = || Origin::empty(SetAsideList::newest());
+        let empty = || Origin::empty(&settings.rules, SetAsideList::newest());
         let origin = origin.map_or_else(empty, Into::into);
         origin.dictionary.keep_new();
         Engine::go_on(settings, streams, origin, Some(bindings))
@@ -75,13 +75,13 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         assert!(0 < settings.workers && 0 < settings.epochs_in_flight, "an engine has workers, and epochs in flight");
         let windows = match settings.kept {
-            Kept::All => Windows::ALL,
-            Kept::Only(granularity) => Windows::only(granularity),
+            KeptWindows::All => Windows::ALL,
+            KeptWindows::Only(granularity) => Windows::only(granularity),
         };
         let workers = settings.workers;
-        let sequencer = Sequencer::new(&origin, &settings.rules, settings.epoch_records);
+        let sequencer = Sequencer::new(&origin.after, settings.epoch_records);
         let states = origin.deal(workers, windows);
-        let (complete, epoch) = (Complete::start(&origin), origin.epoch);
+        let (complete, epoch) = (Complete::start(&origin), origin.after.epoch);
         let Origin { restored_from, dictionary, set_aside, .. } = origin;
         let held = states.iter().cloned().map(Arc::new).collect();
         let timeline = Arc::new(Timeline::new(settings.rules, settings.history, complete, held, set_aside));
@@ -178,7 +178,7 @@ impl Engine {
         let Sealed { binding, facts } = sealed;
         let (epoch, bound) = (binding.epoch, binding.bound);
         self.wait_for(epoch.saturating_sub(self.epochs_in_flight))?;
-        self.shared.dictionary.forget(&self.shared.timeline.leave().retention);
+        self.shared.dictionary.forget(&self.shared.timeline.may_forget().retention);
         self.shared.timeline.bind(binding);
         for (sender, facts) in self.shares.iter().zip(deal(facts, self.shares.len())) {
             let sent = sender.send(Share { epoch, bound, facts });

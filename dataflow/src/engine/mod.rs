@@ -1,21 +1,13 @@
-//! Epochs in: the sequencer that mints them, the driver that feeds them to the workers, and what they publish.
+//! Epochs in: the sequencer that mints them, and the driver that feeds them to the workers.
 
-mod binding;
-mod dictionary;
 mod driver;
-mod followers;
-mod origin;
 mod sequencer;
-mod set_aside;
 mod settings;
-pub(crate) mod timeline;
 
 pub use driver::Engine;
-pub use origin::Origin;
-pub use settings::{History, Kept, Settings};
+pub use settings::{KeptWindows, Settings};
 
-pub(crate) use dictionary::{Dictionary, Named, NamesHeld, first_bytes};
-pub(crate) use set_aside::{Outline, SetAsideList};
+pub use crate::published::{History, Origin, StreamName};
 
 use thiserror::Error;
 
@@ -54,13 +46,4 @@ pub enum EngineError {
         /// What the log came to.
         found: String,
     },
-}
-
-/// The name of a stream: a partition of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StreamName {
-    /// The source, for example a file's path.
-    pub source: String,
-    /// Its partition.
-    pub partition: i32,
 }

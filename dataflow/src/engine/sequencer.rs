@@ -10,15 +10,11 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::domain::fact::{Fact, Position};
-use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
 use crate::domain::watermark::Watermark;
 use crate::intake::{Batch, Broken, RawRecords};
 use crate::operators::context::Bound;
-use crate::read::SetAside;
-
-use super::binding::Binding;
-use super::origin::Origin;
+use crate::published::{AfterEpoch, Binding, SetAside};
 
 /// Collects records until an epoch is sealed.
 pub(crate) struct Sequencer {
@@ -51,14 +47,14 @@ pub(crate) struct Sealed {
 
 impl Sequencer {
     /// A sequencer that goes on after an epoch.
-    pub(crate) fn new(origin: &Origin, rules: &Rules, epoch_records: usize) -> Self {
+    pub(crate) fn new(after: &AfterEpoch, epoch_records: usize) -> Self {
         assert!(0 < epoch_records, "an epoch holds at least one record");
         Sequencer {
             epoch_records,
-            epoch: origin.epoch + 1,
-            watermark: origin.watermark(rules),
-            positions: origin.positions.clone(),
-            event_ms_max: origin.event_ms_max,
+            epoch: after.epoch + 1,
+            watermark: after.bound.watermark_after,
+            positions: after.positions.clone(),
+            event_ms_max: after.event_ms_max,
             open: Open::default(),
         }
     }
@@ -130,7 +126,7 @@ impl Sequencer {
         let parked = judged
             .late
             .into_iter()
-            .map(|(position, reason, payload)| parked(position, reason, payload, epoch, wall_ms));
+            .map(|(position, reason, payload)| SetAside::parked(position, reason, payload, epoch, wall_ms));
         let mut set_aside: Vec<SetAside> = quarantined.chain(parked).collect();
         set_aside.sort_by_key(|record| record.position);
         let bound = Bound { watermark_before: before, watermark_after: self.watermark, wall_ms };
@@ -146,16 +142,6 @@ impl Sequencer {
         };
         Sealed { binding, facts }
     }
-}
-
-/// A parked record.
-pub(crate) fn parked(position: Position, reason: Reason, payload: Box<[u8]>, epoch: u64, wall_ms: i64) -> SetAside {
-    let detail = match reason {
-        Reason::Late => "the click is below the floor: its window is final",
-        _ => "the verdict is below the floor, or every click it is about is: settle it as an adjustment",
-    };
-    let payload_length = payload.len() as u64;
-    SetAside { reason, detail: detail.into(), position, payload, payload_length, epoch, set_aside_at_ms: wall_ms }
 }
 
 /// What comes of judging an epoch's facts by the floor.

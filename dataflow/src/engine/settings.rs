@@ -1,10 +1,9 @@
 //! What an engine is started with.
 
-use std::time::Duration;
-
 use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
 use crate::domain::window::Granularity;
+use crate::published::History;
 
 /// What an engine is started with. Only `rules` decides results.
 #[derive(Clone)]
@@ -16,7 +15,7 @@ pub struct Settings {
     /// Records after which an epoch closes, at least 1.
     pub epoch_records: usize,
     /// Which granularities are kept.
-    pub kept: Kept,
+    pub kept: KeptWindows,
     /// How far back a read can ask.
     pub history: History,
     /// Epochs that may be closed and not complete, at least 1.
@@ -35,22 +34,11 @@ pub struct Settings {
 
 /// Which granularities an engine keeps up to date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum KeptWindows {
     /// All four.
     All,
     /// One alone, which is less work.
     Only(Granularity),
-}
-
-/// How far `since` trails `upper`: by the least of these.
-#[derive(Clone, Copy, Debug)]
-pub struct History {
-    /// In epochs, at least 1.
-    pub epochs: u64,
-    /// In time since an epoch completed.
-    pub age: Duration,
-    /// In bytes of the epochs' changes, which are kept beside the state.
-    pub bytes: usize,
 }
 
 impl Default for Settings {
@@ -59,7 +47,7 @@ impl Default for Settings {
             rules: Rules::default(),
             workers: 1,
             epoch_records: 50_000,
-            kept: Kept::All,
+            kept: KeptWindows::All,
             history: History::default(),
             epochs_in_flight: 2,
             merge_beside_min: 16_384,
@@ -67,18 +55,5 @@ impl Default for Settings {
             key: HashKey::new([0; 16]),
             stream_set_aside: false,
         }
-    }
-}
-
-impl Default for History {
-    fn default() -> Self {
-        History { epochs: 600, age: Duration::from_secs(60), bytes: 128 << 20 }
-    }
-}
-
-impl History {
-    /// Only the newest complete epoch can be read.
-    pub fn newest_only() -> Self {
-        History { epochs: 1, age: Duration::ZERO, bytes: 0 }
     }
 }

@@ -69,7 +69,7 @@ pub(crate) struct Bound {
 
 /// What the engine around a worker lets it do.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leave {
+pub(crate) struct MayForget {
     /// The oldest epoch that a read can ask for: older ones need not be told apart.
     pub(crate) since: u64,
     /// What can be asked about at that epoch and after it: the rest may be forgotten.
@@ -78,9 +78,9 @@ pub(crate) struct Leave {
     pub(crate) written: u64,
 }
 
-impl Leave {
+impl MayForget {
     /// Everything has to stay as it is.
-    pub(crate) const NONE: Leave = Leave { since: 0, retention: Retention::ALL, written: 0 };
+    pub(crate) const NONE: MayForget = MayForget { since: 0, retention: Retention::ALL, written: 0 };
 
     /// The same, as an arrangement is told.
     pub(crate) fn horizon(&self, first_window: u32) -> Horizon {
@@ -93,7 +93,7 @@ pub(crate) struct Context {
     /// What counts.
     pub(crate) rules: Rules,
     /// What the engine around the worker lets it do.
-    pub(crate) leave: Cell<Leave>,
+    pub(crate) may_forget: Cell<MayForget>,
     /// The bindings of the epochs that are not complete.
     pub(crate) bindings: RefCell<BTreeMap<u64, Bound>>,
     /// What the operators before the last have done, of the epochs that are not complete.
@@ -150,7 +150,7 @@ impl Context {
     pub(crate) fn new(rules: Rules) -> Rc<Self> {
         Rc::new(Context {
             rules,
-            leave: Cell::new(Leave::NONE),
+            may_forget: Cell::new(MayForget::NONE),
             bindings: RefCell::default(),
             upstream: RefCell::default(),
         })

@@ -22,7 +22,7 @@ pub(crate) fn corrections(
     let Some(watermark_ms) = bound.watermark_before.watermark_ms() else { return corrections };
     let base = before.windows.base;
     // The first base window is the earliest to close, and it closes before any that holds it.
-    let has_closed = |of_ad: &&[RowUpdate]| is_closed(base, of_ad[0].window, watermark_ms);
+    let has_closed = |of_ad: &&[RowUpdate]| base.end_ms(of_ad[0].window) <= watermark_ms;
     let ads: Vec<&[RowUpdate]> = rows.chunk_by(|a, b| a.key() == b.key()).filter(has_closed).collect();
     let windows_of = |of_ad: &&[RowUpdate]| {
         let (first, last) = (&of_ad[0], &of_ad[of_ad.len() - 1]);
@@ -37,10 +37,6 @@ pub(crate) fn corrections(
         changes.correct(epoch, bound, ad, known.of_ad(number), &mut corrections);
     }
     corrections
-}
-
-fn is_closed(granularity: Granularity, window: u32, watermark_ms: i64) -> bool {
-    granularity.start_ms(window) + granularity.size_ms() <= watermark_ms
 }
 
 /// What an epoch changed of one ad.
@@ -93,7 +89,7 @@ impl Changes<'_> {
         let per = self.windows.base.per(granularity);
         for row in self.rows {
             let window = row.window / per;
-            if !is_closed(granularity, window, self.watermark_ms) {
+            if self.watermark_ms < granularity.end_ms(window) {
                 // Rows are in the order of their windows: no later one is closed.
                 break;
             }

@@ -1,23 +1,14 @@
-//! Counts: the rows of every ad, and the end of the graph.
+//! Counts: the rows of every ad.
 //!
-//! In: changes of rows and of users, by ad. Out: nothing into the graph; every complete epoch is published to readers. State:
-//! the rows by epoch, kept apart from `since` on, so that one set of runs answers for every readable epoch; overlaps and
-//! corrections likewise.
-
-use std::rc::Rc;
-
-use timely::dataflow::Stream;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+//! In: changes of rows and of users, by ad. Out: what they come to in an epoch. State: the rows by epoch, kept apart from `since`
+//! on, so that one set of runs answers for every readable epoch; overlaps and corrections likewise.
 
 use crate::domain::window::Granularity;
 use crate::trace::sort::merge_sorted;
 use crate::trace::{Beside, Record as _, Run, Spine};
 
-use super::arrangements::Arrangements;
-use super::context::{Bound, Context, Leave, State, Upstream, Windows};
+use super::context::{Bound, MayForget, Windows};
 use super::correct::corrections;
-use super::inbox::Inbox;
-use super::packet::{Packet, by_hash_range};
 use super::records::{CorrectionRecord, CountRecord, OverlapRecord, PackedMetrics, RowUpdate, UniqueUpdate};
 use super::tally::Tally;
 use super::view::View;
@@ -42,12 +33,6 @@ impl Delta {
     }
 }
 
-/// Where complete epochs go.
-pub(crate) trait Publish {
-    /// Takes one worker's part of an epoch: what it brought, the state after it, and what was counted of it.
-    fn publish(&mut self, epoch: u64, delta: Delta, state: State, tally: Tally);
-}
-
 /// The arrangements, and what decides over them.
 pub(crate) struct Counts {
     windows: Windows,
@@ -69,15 +54,15 @@ impl Counts {
         }
     }
 
-    /// Takes in the changes of an epoch, each piece sorted and folded, returns what they come to, and tallies it. `leave` says what
-    /// need not be kept apart.
+    /// Takes in the changes of an epoch, each piece sorted and folded, returns what they come to, and tallies it. `may_forget` says
+    /// what need not be kept apart.
     pub(crate) fn apply(
         &mut self,
         epoch: u64,
         rows: Vec<Vec<RowUpdate>>,
         users: Vec<Vec<UniqueUpdate>>,
         bound: &Bound,
-        leave: &Leave,
+        may_forget: &MayForget,
         tally: &mut Tally,
     ) -> Delta {
         let mut rows = merge_sorted(rows);
@@ -99,7 +84,7 @@ impl Counts {
             tally.gross_clicks += metrics.gross_clicks;
         }
         let days = if self.windows.days { days(epoch, self.windows.base, &rows, &overlaps, pieces) } else { None };
-        self.follow(leave);
+        self.follow(may_forget);
         self.insert(&delta, days);
         delta
     }
@@ -123,12 +108,12 @@ impl Counts {
         }
     }
 
-    fn follow(&mut self, leave: &Leave) {
-        let Leave { since, retention, written } = *leave;
-        self.base.follow(leave.horizon(retention.first_base(self.windows.base)), written);
-        self.days.follow(leave.horizon(retention.first_row(Granularity::Day)), written);
-        self.overlaps.follow(leave.horizon(0), written);
-        self.corrections.follow(leave.horizon(0), written);
+    fn follow(&mut self, may_forget: &MayForget) {
+        let MayForget { since, retention, written } = *may_forget;
+        self.base.follow(may_forget.horizon(retention.first_base(self.windows.base)), written);
+        self.days.follow(may_forget.horizon(retention.first_row(Granularity::Day)), written);
+        self.overlaps.follow(may_forget.horizon(0), written);
+        self.corrections.follow(may_forget.horizon(0), written);
         self.base.set_since(since);
         self.overlaps.set_since(since);
         self.days.set_since(since);
@@ -196,45 +181,4 @@ fn days(
     let days = Run::from_sorted(pieces + overlaps.iter().map(of_overlaps).sum::<usize>(), summed);
     assert!(of_days.next().is_none(), "the users of a day changed and none of its rows did");
     days
-}
-
-/// Keeps the rows, and publishes every complete epoch after `epoch`.
-pub(crate) fn counts<'s>(
-    rows: Stream<'s, u64, Packet<RowUpdate>>,
-    users: Stream<'s, u64, Packet<UniqueUpdate>>,
-    epoch: u64,
-    context: &Rc<Context>,
-    arrangements: &Rc<Arrangements>,
-    mut publisher: impl Publish + 'static,
-) {
-    let (context, arrangements) = (Rc::clone(context), Rc::clone(arrangements));
-    let mut builder = OperatorBuilder::new("Counts".to_owned(), rows.scope());
-    let mut rows_input = builder.new_input(rows, by_hash_range());
-    let mut users_input = builder.new_input(users, by_hash_range());
-    builder.build(move |_| {
-        let (mut rows, mut users) = (Inbox::new(0), Inbox::new(0));
-        let mut next = epoch + 1;
-        move |frontiers| {
-            rows.take_in(&mut rows_input);
-            users.take_in(&mut users_input);
-            // Once both inputs are closed nothing is left: every epoch was passed before they were.
-            let uppers = frontiers.iter().filter_map(|input| input.frontier().first().copied());
-            let Some(upper) = uppers.min() else { return };
-            while next < upper {
-                let bound = context.bindings.borrow_mut().remove(&next);
-                let bound = bound.expect("an epoch is bound before its records are released");
-                let Upstream { mut tally, ledger, visits } =
-                    context.upstream.borrow_mut().remove(&next).unwrap_or_default();
-                let (rows, users, leave) = (rows.remove(next), users.remove(next), context.leave.get());
-                let mut counts = arrangements.counts.borrow_mut();
-                let delta = counts.apply(next, rows, users, &bound, &leave, &mut tally);
-                let mut state = arrangements.published.borrow_mut();
-                ledger.into_iter().for_each(|ledger| state.ledger = ledger);
-                visits.into_iter().for_each(|visits| state.visits = visits);
-                state.view = counts.view();
-                publisher.publish(next, delta, state.clone(), tally);
-                next += 1;
-            }
-        }
-    });
 }

@@ -13,7 +13,7 @@ use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
 use crate::trace::{Beside, Run, Spine};
 
-use super::context::Leave;
+use super::context::MayForget;
 use super::records::{PackedMetrics, RowUpdate, VisitUpdate};
 use super::tally::Tally;
 
@@ -52,7 +52,7 @@ impl Ledger {
     }
 
     /// Takes in the facts of an epoch, in any order. What is not `asked` about at the epoch is as if it had never been.
-    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>], asked: &Retention, leave: Leave) -> Effects {
+    pub(crate) fn apply(&mut self, pieces: &[Vec<Fact>], asked: &Retention, may_forget: MayForget) -> Effects {
         let mut facts = self.facts_sorter.sort(pieces);
         self.groups.index(&facts);
         let runs = self.spine.runs();
@@ -63,7 +63,7 @@ impl Ledger {
             facts.retain(|fact| fact.is_copy() || effects.tally.parked.binary_search(&fact.position()).is_err());
         }
         effects.tally.verdicts = facts.iter().filter(|fact| !fact.is_copy()).count() as u64;
-        self.spine.follow(leave.horizon(0), leave.written);
+        self.spine.follow(may_forget.horizon(0), may_forget.written);
         self.spine.insert(Run::from_slice(&facts));
         self.facts_sorter.recycle(facts);
         effects.rows = self.rows_sorter.sort(&[effects.rows]);

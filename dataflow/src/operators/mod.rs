@@ -11,6 +11,7 @@ pub(crate) mod counts;
 pub(crate) mod inbox;
 pub(crate) mod ledger;
 pub(crate) mod packet;
+pub(crate) mod publish;
 pub(crate) mod records;
 pub(crate) mod resolve;
 pub(crate) mod tally;

@@ -38,7 +38,7 @@ pub(crate) fn resolve<'s>(
             let (mut rows, mut visits) = (rows.activate(), visits.activate());
             while let Some((epoch, held)) = inbox.next_complete(&frontiers[0]) {
                 let mut ledger = arrangements.ledger.borrow_mut();
-                let effects = ledger.apply(&held.pieces, &context.retention_before(epoch), context.leave.get());
+                let effects = ledger.apply(&held.pieces, &context.retention_before(epoch), context.may_forget.get());
                 rows.session(&held.capabilities[0]).give_container(&mut Packet(effects.rows));
                 visits.session(&held.capabilities[1]).give_container(&mut Packet(effects.visits));
                 let mut upstream = context.upstream.borrow_mut();

@@ -25,7 +25,7 @@ pub(crate) fn uniques<'s>(
             inbox.take_in(input);
             while let Some((epoch, held)) = inbox.next_complete(frontier) {
                 let mut visits = arrangements.visits.borrow_mut();
-                let users = visits.apply(&held.pieces, &context.retention_before(epoch), context.leave.get());
+                let users = visits.apply(&held.pieces, &context.retention_before(epoch), context.may_forget.get());
                 context.upstream.borrow_mut().entry(epoch).or_default().visits = Some(visits.runs());
                 output.session(&held.capabilities[0]).give_container(&mut Packet(users));
             }

@@ -158,6 +158,23 @@ fn slices<R: Record>(runs: &[Run<R>], ad: Fingerprint) -> Vec<&[R]> {
     runs.iter().flat_map(|run| run.find(ad)).collect()
 }
 
+/// A row of one ad, or a part of one.
+#[derive(Clone, Copy)]
+pub(crate) struct AdRow {
+    /// The window's number.
+    pub(crate) window: u32,
+    /// Corrections so far; 0 until they are counted.
+    pub(crate) revision: u32,
+    /// The metrics.
+    pub(crate) metrics: Metrics,
+}
+
+impl AdRow {
+    fn new(window: u32, metrics: Metrics) -> Self {
+        AdRow { window, revision: 0, metrics }
+    }
+}
+
 /// The records of one ad. Each slice is in the order of windows and then of epochs, so a viral ad is searched, not scanned.
 pub(crate) struct OfAd<'a> {
     /// Which windows are kept.
@@ -173,35 +190,46 @@ pub(crate) struct OfAd<'a> {
 }
 
 impl<'a> OfAd<'a> {
-    /// The rows with window number in a range, as of an epoch, by window.
-    pub(crate) fn rows(&self, granularity: Granularity, range: Range<u32>, as_of: u64) -> Vec<(u32, Metrics)> {
+    /// The rows of numbered windows, as of an epoch, by window.
+    pub(crate) fn rows(&self, granularity: Granularity, windows: Range<u32>, as_of: u64) -> Vec<AdRow> {
         let mut rows = Vec::new();
+        self.sum(granularity, &windows, as_of, &mut rows);
+        rows.retain(|row| !row.metrics.is_zero());
+        rows
+    }
+
+    /// Puts the same rows together in `rows`, which holds none. Among them may be some that are no rows ([`Metrics::is_row`]).
+    pub(crate) fn sum(&self, granularity: Granularity, windows: &Range<u32>, as_of: u64, rows: &mut Vec<AdRow>) {
         if granularity == Granularity::Day && self.windows.days {
-            sum_into(&mut rows, &self.days, range, as_of, 1);
+            sum_records(rows, &self.days, windows.clone(), as_of, 1);
         } else {
             let per = self.windows.base.per(granularity);
-            let base = range.start.saturating_mul(per)..range.end.saturating_mul(per);
-            sum_into(&mut rows, &self.base, base, as_of, per);
+            let base = windows.start.saturating_mul(per)..windows.end.saturating_mul(per);
+            sum_records(rows, &self.base, base, as_of, per);
             if granularity != self.windows.base {
-                let code = |window: u32| WindowCode::new(granularity, window);
                 for records in &self.overlaps {
-                    let inside = between(records, |record| record.window, code(range.start)..code(range.end));
-                    rows.extend(inside.iter().filter(|record| record.epoch <= as_of).map(|record| {
-                        let users = Metrics { unique_users: -record.users, ..Metrics::default() };
-                        (record.window.window(), users)
-                    }));
+                    let inside = between(records, |record| record.window, WindowCode::range(granularity, windows));
+                    let visible = inside.iter().filter(|record| record.epoch <= as_of);
+                    rows.extend(visible.map(|record| AdRow::new(record.window.window(), record.metrics())));
                 }
             }
         }
-        fold(&mut rows);
-        rows.retain(|(_, metrics)| !metrics.is_zero());
-        rows
+        if !rows.is_sorted_by_key(|row| row.window) {
+            rows.sort_by_key(|row| row.window);
+        }
+        rows.dedup_by(|part, row| {
+            let same = part.window == row.window;
+            if same {
+                row.metrics += part.metrics;
+            }
+            same
+        });
     }
 
     /// The newest row of one window.
     pub(crate) fn newest(&self, granularity: Granularity, window: u32) -> Metrics {
         let rows = self.rows(granularity, window..window + 1, u64::MAX);
-        rows.first().map_or(Metrics::default(), |(_, metrics)| *metrics)
+        rows.first().map_or(Metrics::default(), |row| row.metrics)
     }
 
     /// The newest correction of a row, as of an epoch.
@@ -225,30 +253,25 @@ impl<'a> OfAd<'a> {
     }
 }
 
-/// The records whose window lies in a range.
-fn between<R, W: Ord>(records: &[R], window: impl Fn(&R) -> W, range: Range<W>) -> &[R] {
+/// The records whose window lies in a range, of one ad's records in order.
+pub(crate) fn between<R, W: Ord>(records: &[R], window: impl Fn(&R) -> W, range: Range<W>) -> &[R] {
     let start = records.partition_point(|record| window(record) < range.start);
     let len = records[start..].partition_point(|record| window(record) < range.end);
     &records[start..start + len]
 }
 
 /// Adds records of a range of windows to `rows`, under the number of the window `per` times as large.
-fn sum_into(rows: &mut Vec<(u32, Metrics)>, slices: &[&[CountRecord]], range: Range<u32>, as_of: u64, per: u32) {
+fn sum_records(rows: &mut Vec<AdRow>, slices: &[&[CountRecord]], range: Range<u32>, as_of: u64, per: u32) {
     for records in slices {
-        let inside = between(records, |record| record.window, range.clone());
-        let visible = inside.iter().filter(|record| record.epoch() <= as_of);
-        rows.extend(visible.map(|record| (record.window / per, record.metrics())));
-    }
-}
-
-/// Sorts by window and sums equal ones.
-fn fold(rows: &mut Vec<(u32, Metrics)>) {
-    rows.sort_by_key(|(window, _)| *window);
-    rows.dedup_by(|next, kept| {
-        let same = next.0 == kept.0;
-        if same {
-            kept.1 += next.1;
+        for record in between(records, |record| record.window, range.clone()) {
+            if record.epoch() > as_of {
+                continue;
+            }
+            let (window, metrics) = (record.window / per, record.metrics());
+            match rows.last_mut() {
+                Some(row) if row.window == window => row.metrics += metrics,
+                _ => rows.push(AdRow::new(window, metrics)),
+            }
         }
-        same
-    });
+    }
 }

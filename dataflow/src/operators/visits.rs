@@ -12,7 +12,7 @@ use crate::trace::sort::{Sorter, fold_sorted};
 use crate::trace::sweep::Groups;
 use crate::trace::{Beside, Run, Spine};
 
-use super::context::{Leave, Windows};
+use super::context::{MayForget, Windows};
 use super::records::{UniqueUpdate, VisitRecord, VisitUpdate, WindowCode};
 
 /// The arrangement, and what decides over it.
@@ -58,15 +58,20 @@ impl Visits {
 
     /// Takes in the changes of an epoch, in any order; nobody asks this arrangement for an epoch before it. What is not `asked`
     /// about at the epoch is as if it had never been.
-    pub(crate) fn apply(&mut self, pieces: &[Vec<VisitUpdate>], asked: &Retention, leave: Leave) -> Vec<UniqueUpdate> {
+    pub(crate) fn apply(
+        &mut self,
+        pieces: &[Vec<VisitUpdate>],
+        asked: &Retention,
+        may_forget: MayForget,
+    ) -> Vec<UniqueUpdate> {
         let mut updates = self.visits_sorter.sort(pieces);
         fold_sorted(&mut updates);
         self.groups.index(&updates);
         let runs = self.spine.runs();
         let known = self.groups.look_up(&runs);
         let base = self.windows.base;
-        let users = self.decide(&updates, &known, first_window(asked, base));
-        self.spine.follow(leave.horizon(first_window(&leave.retention, base)), leave.written);
+        let users = self.decide(&updates, &known, asked.first_visit(base));
+        self.spine.follow(may_forget.horizon(may_forget.retention.first_visit(base)), may_forget.written);
         self.spine.insert(Run::from_sorted(updates.len(), updates.iter().map(VisitRecord::from)));
         self.visits_sorter.recycle(updates);
         let mut users = self.users_sorter.sort(&[users]);
@@ -114,11 +119,6 @@ impl Visits {
         }
         users
     }
-}
-
-/// The first base window whose visits are asked about.
-fn first_window(retention: &Retention, base: Granularity) -> u32 {
-    base.window_of(retention.visits_from_ms.max(0))
 }
 
 /// Emits what one user's changes come to.

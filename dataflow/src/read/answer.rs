@@ -8,7 +8,7 @@ use crate::domain::fact::Position;
 use crate::domain::metrics::Metrics;
 use crate::domain::validate::Reason;
 use crate::domain::window::{Granularity, WindowState};
-use crate::engine::first_bytes;
+use crate::published::first_bytes;
 
 /// One row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,32 +56,6 @@ impl Row {
     /// before them, and decide nearly always.
     pub(super) fn place(&self) -> (u128, Arc<str>, Granularity, i64) {
         (first_bytes(&self.ad_id), Arc::clone(&self.ad_id), self.granularity, self.window_start_ms)
-    }
-}
-
-/// A record in no window: quarantined, or parked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetAside {
-    /// Why.
-    pub reason: Reason,
-    /// What was found and what is asked for.
-    pub detail: String,
-    /// Where it was read.
-    pub position: Position,
-    /// The record as it came; its first 64 KiB where it is over 1 MiB.
-    pub payload: Box<[u8]>,
-    /// The record's whole length in bytes.
-    pub payload_length: u64,
-    /// The epoch it came in.
-    pub epoch: u64,
-    /// The wall clock bound to that epoch, ms since 1970.
-    pub set_aside_at_ms: i64,
-}
-
-impl SetAside {
-    /// Whether it was parked rather than quarantined.
-    pub fn is_parked(&self) -> bool {
-        self.reason.is_parked()
     }
 }
 

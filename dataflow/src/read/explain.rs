@@ -67,7 +67,7 @@ impl Snapshot {
 
     /// Whether a record belongs to the epochs up to this one.
     pub(super) fn includes(&self, position: Position) -> bool {
-        self.complete.positions.get(&position.stream).is_some_and(|next| position.offset < *next)
+        self.complete.after.positions.get(&position.stream).is_some_and(|next| position.offset < *next)
     }
 
     fn facts(&self, id: Fingerprint) -> Vec<Fact> {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use crate::domain::fingerprint::Fingerprint;
 use crate::operators::context::State;
 use crate::operators::packet::owner;
+use crate::operators::view::AdRow;
 
-use super::of_ad::{AdRow, Asked, RowReader};
+use super::of_ad::{Asked, RowReader};
 
 /// The rows of some ads.
 #[derive(Default)]

@@ -2,58 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::domain::cause::Cause;
-use crate::domain::fingerprint::HashKey;
 use crate::domain::rules::Rules;
-use crate::engine::timeline::{Held, Timeline};
-use crate::engine::{Dictionary, Named, Outline, SetAsideList, StreamName};
-use crate::operators::context::Windows;
+use crate::domain::validate::Shelf;
 use crate::operators::records::CorrectionRecord;
+use crate::published::{Held, Named, Outline, ReadError, Readable, SetAside, SetAsideList, Shared, StreamName};
 
-use super::answer::{Correction, SetAside, SetAsideSizes};
+use super::Snapshot;
+use super::answer::{Correction, SetAsideSizes};
 use super::rows::corrections_of;
-use super::{ReadError, Readable, Snapshot};
-
-/// What the engine and its readers share.
-pub(crate) struct Shared {
-    pub(crate) timeline: Arc<Timeline>,
-    pub(crate) dictionary: Dictionary,
-    pub(crate) windows: Windows,
-    pub(crate) rules: Rules,
-    pub(crate) key: HashKey,
-    pub(crate) streams: Streams,
-    /// The number of the checkpoint that the engine went on from.
-    pub(crate) restored_from: Option<u64>,
-}
-
-/// The names of the streams, by number. There may come more.
-pub(crate) struct Streams {
-    names: RwLock<Arc<[StreamName]>>,
-}
-
-impl Streams {
-    pub(crate) fn new(names: Vec<StreamName>) -> Self {
-        Streams { names: RwLock::new(names.into()) }
-    }
-
-    /// Adds a stream, and returns its number.
-    ///
-    /// # Panics
-    /// Where there are as many as can be numbered.
-    pub(crate) fn add(&self, name: StreamName) -> u16 {
-        let mut names = self.names.write().expect("nothing panics while it holds the names of streams");
-        let number = u16::try_from(names.len()).expect("a stream's number has 16 bits");
-        *names = names.iter().cloned().chain([name]).collect();
-        number
-    }
-
-    fn all(&self) -> Arc<[StreamName]> {
-        Arc::clone(&self.names.read().expect("nothing panics while it holds the names of streams"))
-    }
-}
 
 /// A handle for reading; cheap to clone, for any thread.
 #[derive(Clone)]
@@ -102,7 +62,7 @@ impl Reader {
         let to_epoch = to_epoch.min(held.readable.upper);
         // What the history still has by epoch need not be searched for among all corrections.
         let recent = self.shared.timeline.readable_in(from_epoch..to_epoch);
-        let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.epoch);
+        let by_epoch_from = recent.first().map_or(to_epoch, |epoch| epoch.after.epoch);
         let retention = held.retention(&self.shared.rules);
         let mut records: Vec<&CorrectionRecord> = Vec::new();
         if from_epoch < by_epoch_from {
@@ -137,13 +97,13 @@ impl Reader {
     /// How many corrections there have been of each cause up to the newest complete epoch, those of rows that are rows no more
     /// included.
     pub fn corrections_by_cause(&self) -> BTreeMap<Cause, u64> {
-        self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.corrections.clone())
+        self.shared.timeline.hold(None).map_or_else(|_| BTreeMap::new(), |held| held.complete.after.corrections.clone())
     }
 
-    /// Records set aside, oldest first: the first 1,000 of a reason are kept. `parked` chooses between parked and
-    /// quarantined; `reason` narrows. Each has a number that grows; the list starts after `after`.
-    pub fn set_aside(&self, parked: bool, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
-        self.shared.timeline.set_aside(|list| list.list(parked, reason, after, limit))
+    /// The records of a shelf, oldest first, of those that are kept: a replay keeps the first of each reason, a service the newest.
+    /// `reason` narrows. Each has a number that grows; the list starts after `after`.
+    pub fn set_aside(&self, shelf: Shelf, reason: Option<&str>, after: u64, limit: usize) -> Vec<(u64, Arc<SetAside>)> {
+        self.shared.timeline.set_aside(|list| list.list(shelf, reason, after, limit))
     }
 
     /// The quarantined records of complete epochs, in the order in which they were set aside. A follower keeps those of the epochs that

@@ -10,13 +10,14 @@ use crate::domain::watermark::Watermark;
 use crate::domain::window::{Granularity, WindowState};
 use crate::operators::packet::owner;
 use crate::operators::records::{CorrectionRecord, WINDOW_MAX, WindowCode};
+use crate::operators::view::AdRow;
+use crate::published::{ReadError, Shared};
 use crate::trace::Record as _;
 
+use super::Snapshot;
 use super::answer::{Correction, Row, RowChange};
-use super::of_ad::{AdRow, Asked, RowReader};
+use super::of_ad::{Asked, RowReader};
 use super::of_ads::Table;
-use super::reader::Shared;
-use super::{ReadError, Snapshot};
 
 /// Ads that are looked up together: many enough to go through runs with, and few enough that their rows stay in the cache.
 const ADS_AT_ONCE: usize = 1_024;
@@ -146,11 +147,9 @@ impl Snapshot {
             let base = delta.base.iter().flat_map(|run| run.iter());
             let rows = base.map(|record| (record.key(), record.window / per, record.metrics()));
             let overlaps = delta.overlaps.iter().flat_map(|run| run.iter());
-            let of_size = overlaps.filter(|record| record.window.granularity() == granularity).map(|record| {
-                let users = Metrics { unique_users: -record.users, ..Metrics::default() };
-                (record.key(), record.window.window(), users)
-            });
-            let mut changed: Vec<Changed> = rows.chain(of_size).collect();
+            let of_size = overlaps.filter(|record| record.window.granularity() == granularity);
+            let users = of_size.map(|record| (record.key(), record.window.window(), record.metrics()));
+            let mut changed: Vec<Changed> = rows.chain(users).collect();
             changed.retain(|(ad, ..)| only.as_ref().is_none_or(|only| only.contains(ad)));
             changed.sort_by_key(|(ad, window, _)| (*ad, *window));
             changed.dedup_by(|next, kept| {
@@ -220,13 +219,17 @@ impl Snapshot {
         let mut known = self.workers[worker].view.rows_of_ads(&ads, granularity);
         for (number, windows) in changed.chunk_by(|a, b| a.0 == b.0).enumerate() {
             let (ad, first, last) = (windows[0].0, windows[0].1, windows[windows.len() - 1].1);
-            debug_assert_eq!(owner(ad.hash, self.workers.len()), worker);
+            assert_eq!(
+                owner(ad.hash, self.workers.len()),
+                worker,
+                "ad {ad:?} changed on a worker that does not own it"
+            );
             let of_ad = known.of_ad(number as u32);
             let rows = of_ad.rows(granularity, first..last + 1, self.as_of());
             let name = self.shared.dictionary.name(ad);
             for (_, window, change) in windows {
-                let place = rows.binary_search_by_key(window, |(window, _)| *window);
-                let metrics = place.map_or(Metrics::default(), |place| rows[place].1);
+                let place = rows.binary_search_by_key(window, |row| row.window);
+                let metrics = place.map_or(Metrics::default(), |place| rows[place].metrics);
                 let last = of_ad.last_correction(WindowCode::new(granularity, *window), self.as_of());
                 let revision = last.map_or(0, |last| last.revision);
                 let corrected = last.is_some_and(|last| last.epoch == self.as_of());

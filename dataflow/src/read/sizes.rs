@@ -1,25 +1,9 @@
 //! How much is remembered.
 
+use crate::published::ArrangementSize;
 use crate::trace::{Record, Run};
 
 use super::Snapshot;
-
-/// The size of one arrangement, over all workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ArrangementSize {
-    /// Its name.
-    pub name: &'static str,
-    /// Its records.
-    pub records: u64,
-    /// The bytes of its chunks, in memory or mapped.
-    pub bytes: u64,
-    /// The bytes of those that are in memory.
-    pub resident_bytes: u64,
-    /// The bytes of chunks that are whole in memory: a checkpoint can take their place.
-    pub loose_bytes: u64,
-    /// Its runs.
-    pub runs: u64,
-}
 
 impl Snapshot {
     /// The size of every arrangement, and of the ads' names.

@@ -7,14 +7,10 @@ use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::watermark::Watermark;
 use crate::domain::window::Granularity;
-use crate::engine::NamesHeld;
-use crate::engine::timeline::{Complete, Held};
 use crate::operators::context::State;
 use crate::operators::packet::owner;
 use crate::operators::view::View;
-
-use super::reader::Shared;
-use super::{ReadError, Readable};
+use crate::published::{Complete, Held, NamesHeld, ReadError, Readable, Shared};
 
 /// The state at one epoch. It holds what it needs, so it answers alike for as long as it is held.
 pub struct Snapshot {
@@ -34,7 +30,7 @@ impl Snapshot {
 
     /// The epoch.
     pub fn as_of(&self) -> u64 {
-        self.complete.epoch
+        self.complete.after.epoch
     }
 
     /// The readable epochs when the snapshot was taken.
@@ -49,27 +45,27 @@ impl Snapshot {
 
     /// The wall clock bound to the epoch, ms since 1970; 0 at epoch 0.
     pub fn wall_ms(&self) -> i64 {
-        self.complete.bound.map_or(0, |bound| bound.wall_ms)
+        self.complete.after.bound.wall_ms
     }
 
     /// The next offset of every stream that has been read from, by stream number.
     pub fn positions(&self) -> Vec<(u16, u64)> {
-        self.complete.positions.iter().map(|(stream, next)| (*stream, *next)).collect()
+        self.complete.after.positions.iter().map(|(stream, next)| (*stream, *next)).collect()
     }
 
     /// The conservation ledger.
     pub fn totals(&self) -> &Totals {
-        &self.complete.totals
+        &self.complete.after.totals
     }
 
     /// W and F after the epoch.
     pub(super) fn watermark(&self) -> Watermark {
-        self.complete.bound.map_or_else(|| Watermark::new(&self.shared.rules), |bound| bound.watermark_after)
+        self.complete.after.bound.watermark_after
     }
 
     /// W and F before the epoch.
     pub(super) fn watermark_before(&self) -> Watermark {
-        self.complete.bound.map_or_else(|| Watermark::new(&self.shared.rules), |bound| bound.watermark_before)
+        self.complete.after.bound.watermark_before
     }
 
     /// The rows of the worker that owns an ad; `None` where no worker has published, which is so at epoch 0 alone.
@@ -79,7 +75,7 @@ impl Snapshot {
 
     /// What can be asked about at the epoch.
     pub(super) fn retention(&self) -> Retention {
-        Retention::at(self.watermark(), &self.shared.rules)
+        self.complete.after.retention(&self.shared.rules)
     }
 
     pub(super) fn check_kept(&self, granularity: Granularity) -> Result<(), ReadError> {

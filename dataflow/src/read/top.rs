@@ -15,10 +15,9 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::metrics::{Metric, Metrics};
 use crate::domain::window::Granularity;
 use crate::operators::records::{CountRecord, OverlapRecord, WindowCode};
-use crate::operators::view::View;
+use crate::operators::view::{View, between};
 use crate::trace::Run;
 
-use super::of_ad::between;
 use super::rows::starting_in;
 use super::sums::{Hashes, Summed, for_each_sum};
 use super::{ReadError, Snapshot};

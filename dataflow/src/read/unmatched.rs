@@ -92,13 +92,13 @@ impl Snapshot {
 
     /// The fingerprints, ascending, under which a range of hashes holds verdicts; none of those before a place.
     fn clicks_of_verdicts(&self, (low, high): (u64, u64), from: UnmatchedPlace) -> Vec<Fingerprint> {
-        let remembered_ms = self.verdicts_remembered_from_ms();
+        let from_ms = self.retention().unmatched_from_ms;
         let mut clicks = Vec::new();
         let runs = self.workers.iter().flat_map(|worker| &worker.ledger);
         for fact in runs.flat_map(|run| run.within(low.max(from.click.hash), high)).flatten() {
             // A click may have very many verdicts, and they lie side by side.
             let is_new = clicks.last() != Some(&fact.id());
-            let is_verdict = !fact.is_copy() && fact.event_ms() >= remembered_ms && self.includes(fact.position());
+            let is_verdict = !fact.is_copy() && fact.event_ms() >= from_ms && self.includes(fact.position());
             if is_new && is_verdict && from.click <= fact.id() {
                 clicks.push(fact.id());
             }
@@ -111,7 +111,7 @@ impl Snapshot {
     /// Where the first verdicts of a click were read that are remembered and not before a place; none where the click has come.
     fn unmatched_of(&self, click: Fingerprint, from: UnmatchedPlace, limit: usize) -> BTreeSet<Position> {
         let ledger = &self.workers[owner(click.hash, self.workers.len())].ledger;
-        let (retention, remembered_ms) = (self.retention(), self.verdicts_remembered_from_ms());
+        let retention = self.retention();
         let is_asked = |fact: &&Fact| !fact.is_forgotten(&retention) && self.includes(fact.position());
         let mut first = BTreeSet::new();
         for fact in ledger.iter().flat_map(|run| run.find(click)).flatten().filter(is_asked) {
@@ -119,7 +119,7 @@ impl Snapshot {
             if fact.is_copy() {
                 return BTreeSet::new();
             }
-            if fact.event_ms() >= remembered_ms && from <= place {
+            if fact.event_ms() >= retention.unmatched_from_ms && from <= place {
                 first.insert(place.position);
             }
             if limit < first.len() {
@@ -127,10 +127,5 @@ impl Snapshot {
             }
         }
         first
-    }
-
-    /// Verdicts decided from this time on are listed, ms since 1970.
-    fn verdicts_remembered_from_ms(&self) -> i64 {
-        self.watermark().floor_ms().map_or(i64::MIN, |floor_ms| floor_ms - self.shared.rules.max_future_skew_ms)
     }
 }

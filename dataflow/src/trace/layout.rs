@@ -22,7 +22,7 @@ use super::record::Record;
 pub(crate) const CHUNK_RECORDS: usize = 16_384;
 /// Records a slot, on average.
 const SLOT_RECORDS: usize = 4;
-/// "RCNT", then the version of the layout.
+/// What a chunk begins with: "RCNT".
 const MAGIC: u32 = u32::from_le_bytes(*b"RCNT");
 /// The version of the layout.
 pub(crate) const VERSION: u16 = 1;

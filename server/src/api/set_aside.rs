@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prost::Message as _;
+use recount_dataflow::domain::validate::Shelf;
 use recount_dataflow::read::UnmatchedPlace;
 
 use super::call::Shared;
@@ -22,7 +23,7 @@ const STEP: usize = 256;
 
 /// A checked request: which list, and where its page begins.
 struct Listing {
-    parked: bool,
+    shelf: Shelf,
     reason: Option<String>,
     records: usize,
     /// Identifies the request in its page tokens.
@@ -44,11 +45,11 @@ enum Begin {
 /// The records that were quarantined, or parked.
 pub(crate) async fn list(
     shared: &Arc<Shared>,
-    parked: bool,
+    shelf: Shelf,
     request: wire::ListSetAsideRequest,
     deadline: Instant,
 ) -> Result<wire::ListSetAsideResponse, CallError> {
-    let listing = Listing::check(shared, parked, request)?;
+    let listing = Listing::check(shared, shelf, request)?;
     let page = move |shared: &Shared| match listing.begin {
         Begin::After(number) => Ok(listing.page(shared, number)),
         Begin::At(place) => listing.page_of_unmatched(shared, place, deadline),
@@ -57,10 +58,10 @@ pub(crate) async fn list(
 }
 
 impl Listing {
-    fn check(shared: &Shared, parked: bool, mut request: wire::ListSetAsideRequest) -> Result<Listing, CallError> {
+    fn check(shared: &Shared, shelf: Shelf, mut request: wire::ListSetAsideRequest) -> Result<Listing, CallError> {
         let records = check::page_rows(request.page_size)?;
         let (epoch, begin) = if request.page_token.is_empty() {
-            (shared.reader.readable().upper - 1, Begin::of_first_page(parked, &request.reason))
+            (shared.reader.readable().upper - 1, Begin::of_first_page(shelf, &request.reason))
         } else {
             let token = Token::decode(&request.page_token, TokenKind::SetAside, shared.lineage.number())?;
             let (begin, reason) = Begin::decode(&token.cursor).ok_or_else(|| {
@@ -70,19 +71,19 @@ impl Listing {
             if request.reason.is_empty() {
                 request.reason = reason;
             }
-            token.check_request(identity(parked, &request.reason))?;
+            token.check_request(identity(shelf, &request.reason))?;
             (token.epoch, begin)
         };
-        let request_id = identity(parked, &request.reason);
+        let request_id = identity(shelf, &request.reason);
         let reason = (!request.reason.is_empty()).then_some(request.reason);
-        Ok(Listing { parked, reason, records, request: request_id, epoch, begin })
+        Ok(Listing { shelf, reason, records, request: request_id, epoch, begin })
     }
 
     fn page(&self, shared: &Shared, mut after: u64) -> wire::ListSetAsideResponse {
         let mut page = wire::ListSetAsideResponse::default();
         let mut budget = Budget::new(self.records);
         loop {
-            let step = shared.reader.set_aside(self.parked, self.reason.as_deref(), after, STEP);
+            let step = shared.reader.set_aside(self.shelf, self.reason.as_deref(), after, STEP);
             let last = step.len() < STEP;
             for (number, record) in step {
                 if record.epoch <= self.epoch {
@@ -119,14 +120,15 @@ impl Listing {
     }
 }
 
-/// The identity of a listing in its page tokens.
-fn identity(parked: bool, reason: &str) -> u64 {
-    fingerprint(format!("{parked}/{reason}").as_bytes())
+/// The identity of a listing in its page tokens, which must not change: a token may be older than this process.
+fn identity(shelf: Shelf, reason: &str) -> u64 {
+    let is_parked = shelf == Shelf::Parked;
+    fingerprint(format!("{is_parked}/{reason}").as_bytes())
 }
 
 impl Begin {
-    fn of_first_page(parked: bool, reason: &str) -> Begin {
-        match parked && reason == UNMATCHED {
+    fn of_first_page(shelf: Shelf, reason: &str) -> Begin {
+        match shelf == Shelf::Parked && reason == UNMATCHED {
             true => Begin::At(UnmatchedPlace::default()),
             false => Begin::After(0),
         }

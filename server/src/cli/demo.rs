@@ -8,7 +8,7 @@ use recount_connectors::workload::{Workload, WorkloadSettings, write_file};
 use recount_dataflow::domain::cause::Cause;
 use recount_dataflow::domain::metrics::{Metric, Metrics};
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::Kept;
+use recount_dataflow::engine::KeptWindows;
 use recount_dataflow::read::Correction;
 
 use super::error::stdout_error;
@@ -59,7 +59,7 @@ pub(super) fn run(global: &Global, args: &DemoArgs) -> Result<(), CliError> {
 
     print(&style.bold("2. Replayed to exact counts\n"))?;
     let outputs = OutputArgs::default();
-    let (source, mut engine) = replay::start(&config, &[path.display().to_string()], Kept::All, &outputs)?;
+    let (source, mut engine) = replay::start(&config, &[path.display().to_string()], KeptWindows::All, &outputs)?;
     let mut outputs = Outputs::open(&outputs, Granularity::Hour, engine.reader())?;
     let replayed = replay::drive(source, &mut engine, &mut outputs)?;
     print(&ledger(&replayed, config.workers))?;

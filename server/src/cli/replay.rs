@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use recount_connectors::{FileSource, SourceSettings};
 use recount_dataflow::domain::fingerprint::HashKey;
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::{Engine, History, Kept, Settings};
+use recount_dataflow::engine::{Engine, History, KeptWindows, Settings};
 use recount_dataflow::read::Snapshot;
 
 use super::progress::{Progress, Unit};
@@ -98,7 +98,7 @@ pub(super) fn run(global: &Global, args: &ReplayArgs) -> Result<(), CliError> {
     replay_outputs::check(&args.outputs, &args.files)?;
     let config = global.load([args.engine.flags(), args.rules.flags()].concat())?;
     logging::start(&config)?;
-    let (source, mut engine) = start(&config, &args.files, Kept::Only(args.granularity), &args.outputs)?;
+    let (source, mut engine) = start(&config, &args.files, KeptWindows::Only(args.granularity), &args.outputs)?;
     let mut outputs = Outputs::open(&args.outputs, args.granularity, engine.reader())?;
     let replayed = drive(source, &mut engine, &mut outputs)?;
     let rows = outputs.finish(&replayed.snapshot)?;
@@ -113,7 +113,7 @@ pub(super) fn run(global: &Global, args: &ReplayArgs) -> Result<(), CliError> {
 pub(super) fn start(
     config: &Config,
     files: &[String],
-    kept: Kept,
+    kept: KeptWindows,
     outputs: &OutputArgs,
 ) -> Result<(FileSource, Engine), CliError> {
     let key = HashKey::new(random()?);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use recount_dataflow::domain::validate::Shelf;
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::{Reader, Snapshot};
@@ -116,7 +117,10 @@ impl Outputs {
             self.write_corrections(upper)?;
         }
         for record in engine.take_set_aside() {
-            let sink = if record.is_parked() { &mut self.parked } else { &mut self.quarantine };
+            let sink = match record.reason.shelf() {
+                Shelf::Parked => &mut self.parked,
+                Shelf::Quarantined => &mut self.quarantine,
+            };
             if let Some(sink) = sink {
                 lines::push_set_aside(sink.buffer(), &record, &self.reader.streams());
                 sink.advance()?;

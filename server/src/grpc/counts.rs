@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use recount_dataflow::domain::validate::Shelf;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
@@ -92,7 +93,7 @@ impl CountsService for CountsApi {
         request: Request<wire::ListSetAsideRequest>,
     ) -> Result<Response<wire::ListSetAsideResponse>, Status> {
         let deadline = deadline(request.metadata());
-        Ok(Response::new(set_aside::list(&self.shared, false, request.into_inner(), deadline).await?))
+        Ok(Response::new(set_aside::list(&self.shared, Shelf::Quarantined, request.into_inner(), deadline).await?))
     }
 
     async fn list_parked(
@@ -100,7 +101,7 @@ impl CountsService for CountsApi {
         request: Request<wire::ListSetAsideRequest>,
     ) -> Result<Response<wire::ListSetAsideResponse>, Status> {
         let deadline = deadline(request.metadata());
-        Ok(Response::new(set_aside::list(&self.shared, true, request.into_inner(), deadline).await?))
+        Ok(Response::new(set_aside::list(&self.shared, Shelf::Parked, request.into_inner(), deadline).await?))
     }
 
     async fn get_status(

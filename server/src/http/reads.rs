@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
+use recount_dataflow::domain::validate::Shelf;
 use tokio::task;
 use tokio::time::timeout_at;
 
@@ -97,15 +98,15 @@ pub(super) async fn status(State(http): State<Http>, uri: Uri) -> Answer {
 
 /// `GET /v1/quarantine`.
 pub(super) async fn quarantine(State(http): State<Http>, uri: Uri, headers: HeaderMap) -> Answer {
-    set_aside(&http, false, &uri, &headers).await
+    set_aside(&http, Shelf::Quarantined, &uri, &headers).await
 }
 
 /// `GET /v1/parked`.
 pub(super) async fn parked(State(http): State<Http>, uri: Uri, headers: HeaderMap) -> Answer {
-    set_aside(&http, true, &uri, &headers).await
+    set_aside(&http, Shelf::Parked, &uri, &headers).await
 }
 
-async fn set_aside(http: &Http, parked: bool, uri: &Uri, headers: &HeaderMap) -> Answer {
+async fn set_aside(http: &Http, shelf: Shelf, uri: &Uri, headers: &HeaderMap) -> Answer {
     let mut params = Params::of(uri)?;
     let deadline = params.deadline(headers)?;
     let request = wire::ListSetAsideRequest {
@@ -114,7 +115,7 @@ async fn set_aside(http: &Http, parked: bool, uri: &Uri, headers: &HeaderMap) ->
         reason: params.one("reason")?.unwrap_or_default(),
     };
     params.finish()?;
-    let answer = set_aside::list(&http.shared, parked, request, deadline).await?;
+    let answer = set_aside::list(&http.shared, shelf, request, deadline).await?;
     Ok(ok(&answer))
 }
 

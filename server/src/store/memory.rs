@@ -109,7 +109,9 @@ mod tests {
             drop(held.1.wait_while(held.0.lock().unwrap(), |is_open| !*is_open).unwrap());
         });
         let gated = Arc::new(Watched { files, before_create });
-        let checkpointer = Checkpointer::open(gated, reader.clone(), 1, 2).unwrap();
+        let fence = dir.fence();
+        let fence = move || fence.check().map_err(std::io::Error::other);
+        let checkpointer = Checkpointer::open(gated, reader.clone(), 1, 2, fence).unwrap();
         let budget = Arc::new(MemoryBudget::new(1 << 20, reader.clone()));
         let brake = Some(Brake::new(budget.clone()));
         let feed = Feed::start(engine, source, Box::new(recorded), Duration::from_millis(5), brake, None).unwrap();

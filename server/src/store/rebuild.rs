@@ -123,10 +123,10 @@ pub(crate) fn rebuild(
     let settings = Settings { key: dir.hash_key(), ..settings };
     let engine = Engine::restore(settings, source.streams(), None::<Checkpoint>, Box::new(bindings))?;
     let files = files.of_generation(&dir)?;
-    let mut checkpointer =
-        Checkpointer::open(files.store(), engine.reader(), dir.fence().writer().into(), CHECKPOINTS_KEPT)?;
     let fence = dir.fence();
-    checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
+    let writer = fence.writer().into();
+    let fence = move || fence.check().map_err(io::Error::other);
+    let mut checkpointer = Checkpointer::open(files.store(), engine.reader(), writer, CHECKPOINTS_KEPT, fence)?;
     if memory_budget.is_some() {
         checkpointer.release_memory();
     }

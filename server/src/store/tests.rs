@@ -68,10 +68,10 @@ impl Writer {
             amid.into_iter().for_each(|amid| amid());
         });
         let files = Arc::new(Watched { files, before_create });
-        let number = dir.fence().writer().into();
-        let mut checkpointer = Checkpointer::open(files.clone(), reader.clone(), number, 2).unwrap();
         let fence = dir.fence();
-        checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
+        let number = fence.writer().into();
+        let fence = move || fence.check().map_err(io::Error::other);
+        let checkpointer = Checkpointer::open(files.clone(), reader.clone(), number, 2, fence).unwrap();
         let feed = Feed::start(engine, source, Box::new(recorded), Duration::from_millis(5), None, None).unwrap();
         Writer { dir, log, reader, files, amid, checkpointer, feed }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng as _, SeedableRng as _};
-use recount_dataflow::engine::Kept;
+use recount_dataflow::engine::KeptWindows;
 use recount_tests::history::History;
 use recount_tests::kafka::{Broker, Cluster, Record as Message, Topics};
 use recount_tests::record::{Body, Record};
@@ -115,7 +115,7 @@ impl Chaos {
     pub fn new(seed: u64, kafka: Arc<Kafka>) -> Chaos {
         let mut histories = (0..).map(|more| History::from_seed(seed + 1_000_000 * more));
         let mut history = histories.find(|history| RECORDS_MIN <= history.records.len()).unwrap();
-        history.plan.kept = Kept::All;
+        history.plan.kept = KeptWindows::All;
         let rules = &mut history.rules;
         // What the settings of a service ask for; and no row goes, since topics keep rows for a while longer.
         rules.correction_horizon_ms = rules.correction_horizon_ms.max(rules.allowed_lateness_ms);

@@ -86,7 +86,7 @@ impl World {
         aftermath.fell_back = daemon.damaged;
         let readable = daemon.reader().readable();
         for epoch in readable.since..readable.upper {
-            let digest = daemon.reader().snapshot(Some(epoch)).unwrap().digest().unwrap();
+            let digest = daemon.reader().snapshot(Some(epoch)).unwrap().digest();
             assert_eq!(self.digests[&epoch], digest, "epoch {epoch} is not what it was");
         }
         let known = self.bound.last_key_value().map_or(0, |(epoch, _)| *epoch);
@@ -126,7 +126,7 @@ impl World {
         let fed = replay(Arc::new(disk.observer()), settings(&self.history));
         let mut fed = fed.unwrap_or_else(|stopped| panic!("a replay stopped: {}", stopped.0));
         for epoch in 0..fed.reader.readable().upper {
-            let digest = fed.reader.snapshot(Some(epoch)).unwrap().digest().unwrap();
+            let digest = fed.reader.snapshot(Some(epoch)).unwrap().digest();
             let seen = self.digests.entry(epoch).or_insert_with(|| digest.clone());
             assert_eq!(*seen, digest, "epoch {epoch} is not what it was");
         }
@@ -230,7 +230,7 @@ impl World {
         let mut replayed = replayed.map_err(|stopped| format!("a replay stopped: {}", stopped.0))?;
         self.compare(model, epochs, &mut replayed)?;
         for (epoch, digest) in &self.digests {
-            let again = replayed.reader.snapshot(Some(*epoch)).and_then(|snapshot| snapshot.digest());
+            let again = replayed.reader.snapshot(Some(*epoch)).map(|snapshot| snapshot.digest());
             if again.as_ref() != Ok(digest) {
                 return Err(format!("epoch {epoch} was\n  {digest:?}\nand replayed is\n  {again:?}"));
             }

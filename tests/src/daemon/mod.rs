@@ -96,10 +96,10 @@ impl Daemon {
         let engine = Engine::restore(engine, source.streams(), found.checkpoint, Box::new(bindings));
         let engine = engine.map_err(Stopped::of)?;
         let reader = engine.reader();
-        let writer = dir.fence().writer().into();
-        let mut checkpointer = Checkpointer::open(files, reader.clone(), writer, 2).map_err(Stopped::of)?;
         let fence = dir.fence();
-        checkpointer.ask_first(move || fence.check().map_err(io::Error::other));
+        let writer = fence.writer().into();
+        let fence = move || fence.check().map_err(io::Error::other);
+        let checkpointer = Checkpointer::open(files, reader.clone(), writer, 2, fence).map_err(Stopped::of)?;
         let positions = positions.iter().map(|position| (position.stream, position.offset)).collect();
         let damaged = found.damaged.len();
         let fed = Fed { engine, reader };

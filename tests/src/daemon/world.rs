@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use recount_connectors::Format;
 use recount_connectors::log::{Appended, LogSettings, Retention};
 use recount_dataflow::domain::fact::Position;
-use recount_dataflow::engine::Kept;
+use recount_dataflow::engine::KeptWindows;
 use recount_dataflow::read::Digest;
 use recount_dataflow::store::EpochBinding;
 
@@ -70,7 +70,7 @@ impl World {
     fn of(mut history: History, seed: u64, records_max: usize) -> World {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         history.records.truncate(records_max);
-        history.plan.kept = Kept::All;
+        history.plan.kept = KeptWindows::All;
         history.plan.history_epochs = ALL_EPOCHS;
         history.plan.cut = if rng.random_bool(0.5) { Cut::Labels } else { Cut::Every(rng.random_range(2..9)) };
         let latest_ms = history.records.iter().filter_map(event_ms).max().unwrap_or_default();
@@ -207,7 +207,7 @@ impl World {
         let known = self.digests.last_key_value().map_or(0, |(epoch, _)| *epoch);
         assert!(known < readable.upper, "epoch {known} was read, and is gone: {readable:?}");
         for epoch in readable.since..readable.upper {
-            let digest = daemon.reader().snapshot(Some(epoch)).unwrap().digest().unwrap();
+            let digest = daemon.reader().snapshot(Some(epoch)).unwrap().digest();
             let seen = self.digests.entry(epoch).or_insert_with(|| digest.clone());
             assert_eq!(*seen, digest, "epoch {epoch} is not what it was");
         }

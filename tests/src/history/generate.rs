@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use recount_dataflow::domain::event::Decision;
 use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::Kept;
+use recount_dataflow::engine::KeptWindows;
 
 use super::{ALL_EPOCHS, Cut, History, Plan};
 use crate::record::{Body, Click, Record, Verdict};
@@ -98,8 +98,8 @@ fn plan(rng: &mut ChaCha8Rng, records: &mut [Record]) -> Plan {
         record.stream = rng.random_range(0..streams);
     }
     let kept = match rng.random_range(0..8) {
-        0 => Kept::Only(*Granularity::ALL.choose(rng).unwrap()),
-        _ => Kept::All,
+        0 => KeptWindows::Only(*Granularity::ALL.choose(rng).unwrap()),
+        _ => KeptWindows::All,
     };
     Plan {
         workers: *[1, 2, 3, 4, 8].choose(rng).unwrap(),

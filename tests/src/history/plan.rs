@@ -4,7 +4,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use recount_dataflow::domain::window::Granularity;
-use recount_dataflow::engine::Kept;
+use recount_dataflow::engine::KeptWindows;
 
 use crate::record::Record;
 
@@ -22,7 +22,7 @@ pub struct Plan {
     /// Decides the order inside each epoch; `None` leaves it.
     pub shuffle: Option<u64>,
     /// What the engine keeps.
-    pub kept: Kept,
+    pub kept: KeptWindows,
     /// Whether every stream has an intake of its own.
     pub intake_per_stream: bool,
     /// How many epochs may be in flight.
@@ -53,7 +53,7 @@ impl Plan {
             cut: Cut::Labels,
             batch_records: usize::MAX,
             shuffle: None,
-            kept: Kept::All,
+            kept: KeptWindows::All,
             intake_per_stream: false,
             epochs_in_flight: 4,
             history_epochs: ALL_EPOCHS,
@@ -63,8 +63,8 @@ impl Plan {
     /// The granularities that the engine keeps.
     pub fn granularities(&self) -> Vec<Granularity> {
         match self.kept {
-            Kept::All => Granularity::ALL.to_vec(),
-            Kept::Only(granularity) => vec![granularity],
+            KeptWindows::All => Granularity::ALL.to_vec(),
+            KeptWindows::Only(granularity) => vec![granularity],
         }
     }
 

@@ -42,7 +42,7 @@ impl CorrectionRecord {
             window,
             epoch,
             revision: 1,
-            before: unpack(before),
+            before: before.to_words(),
             change: PackedMetrics::new(change),
             ..CorrectionRecord::zeroed()
         }
@@ -71,7 +71,7 @@ impl CorrectionRecord {
 
     /// The row before.
     pub(crate) fn before(&self) -> Metrics {
-        pack(self.before)
+        Metrics::from_words(self.before)
     }
 
     /// The row after.
@@ -115,14 +115,4 @@ impl Record for CorrectionRecord {
     fn tie(&self, other: &Self) -> Ordering {
         self.epoch.cmp(&other.epoch)
     }
-}
-
-fn unpack(metrics: Metrics) -> [i64; 6] {
-    let Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros } = metrics;
-    [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros]
-}
-
-fn pack(words: [i64; 6]) -> Metrics {
-    let [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros] = words;
-    Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros }
 }

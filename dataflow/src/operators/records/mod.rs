@@ -22,6 +22,7 @@ pub(crate) use users::{OverlapRecord, UniqueUpdate};
 pub(crate) use visits::{VisitRecord, VisitUpdate};
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
@@ -77,6 +78,11 @@ impl WindowCode {
     pub(crate) fn new(granularity: Granularity, window: u32) -> Self {
         assert!(window <= WINDOW_MAX, "window {window} needs more than 28 bits");
         WindowCode((granularity as u32) << 28 | window)
+    }
+
+    /// The codes of numbered windows of one size.
+    pub(crate) fn range(granularity: Granularity, windows: &Range<u32>) -> Range<Self> {
+        WindowCode::new(granularity, windows.start)..WindowCode::new(granularity, windows.end)
     }
 
     /// The granularity.

@@ -45,13 +45,9 @@ struct WideCorrection {
 
 /// Corrections of schema 8; `None` of any other.
 pub(super) fn corrections(schema: u16, records: &[u8]) -> Option<Vec<CorrectionRecord>> {
-    let metrics = |words: [i64; 6]| {
-        let [received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros] = words;
-        Metrics { received, gross_clicks, invalid_clicks, unique_users, spend_micros, invalid_spend_micros }
-    };
     let narrow = |wide: WideCorrection| {
         let ad = Fingerprint { hash: wide.ad_hash, low: wide.ad_low };
-        let (before, after) = (metrics(wide.before), metrics(wide.after));
+        let (before, after) = (Metrics::from_words(wide.before), Metrics::from_words(wide.after));
         let correction = CorrectionRecord::new(ad, wide.window, wide.epoch, before, after - before);
         correction.as_it_was(wide.revision, wide.causes, wide.is_final, wide.wall_ms)
     };

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use bytemuck::{Pod, Zeroable};
 
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::metrics::Metrics;
 use crate::trace::record::rank;
 use crate::trace::{Horizon, Record};
 
@@ -74,6 +75,11 @@ impl OverlapRecord {
     pub(crate) fn new(update: &UniqueUpdate, epoch: u64) -> Self {
         let UniqueUpdate { ad_hash, ad_low, window, users } = *update;
         OverlapRecord { ad_hash, ad_low, window, epoch, users }
+    }
+
+    /// What it changes of the window's row.
+    pub(crate) fn metrics(&self) -> Metrics {
+        Metrics { unique_users: -self.users, ..Metrics::default() }
     }
 }
 

@@ -7,6 +7,7 @@ pub(super) mod set_aside;
 mod streams;
 
 use clap::{Args, Subcommand};
+use recount_dataflow::domain::validate::Shelf;
 use recount_dataflow::domain::window::Granularity;
 use tokio::runtime::Builder;
 
@@ -198,8 +199,8 @@ pub(super) fn run(global: &Global, command: QueryCommand) -> Result<(), CliError
             QueryCommand::Explain(args) => reads::explain(client, args, json).await,
             QueryCommand::Corrections(args) => streams::corrections(client, &args, json).await,
             QueryCommand::Watch(args) => streams::watch(client, args, json).await,
-            QueryCommand::Quarantined(args) => set_aside::list(client, false, args, json).await,
-            QueryCommand::Parked(args) => set_aside::list(client, true, args, json).await,
+            QueryCommand::Quarantined(args) => set_aside::list(client, Shelf::Quarantined, args, json).await,
+            QueryCommand::Parked(args) => set_aside::list(client, Shelf::Parked, args, json).await,
         }
     })
 }

@@ -1,5 +1,7 @@
 //! Records that count nowhere, listed.
 
+use recount_dataflow::domain::validate::Shelf;
+
 use super::SetAsideArgs;
 use super::client::{Client, print, print_json, refused};
 use crate::cli::CliError;
@@ -14,15 +16,15 @@ const LISTED: usize = 100;
 const SHOWN_BYTES: usize = 60;
 
 /// `query quarantined` and `query parked`: page after page.
-pub(super) async fn list(mut client: Client, parked: bool, args: SetAsideArgs, json: bool) -> Result<(), CliError> {
+pub(super) async fn list(mut client: Client, shelf: Shelf, args: SetAsideArgs, json: bool) -> Result<(), CliError> {
     let reason = args.reason.unwrap_or_default();
     let mut message = wire::ListSetAsideRequest { page_size: PAGE, reason, ..Default::default() };
     let mut listing = Listing::new(json, args.limit);
     loop {
         let request = client.request(message.clone());
-        let answer = match parked {
-            true => client.stub.list_parked(request).await,
-            false => client.stub.list_quarantined(request).await,
+        let answer = match shelf {
+            Shelf::Parked => client.stub.list_parked(request).await,
+            Shelf::Quarantined => client.stub.list_quarantined(request).await,
         };
         let page = answer.map_err(refused)?.into_inner();
         for record in &page.records {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recount_dataflow::domain::cause::Cause;
+use recount_dataflow::domain::validate::Shelf;
 use recount_dataflow::read::SetAside;
 use recount_dataflow::read::{Correction, Snapshot};
 
@@ -162,13 +163,16 @@ pub fn set_aside(case: &mut Case<'_>) -> Result<(), String> {
 /// The first difference.
 pub fn listed_set_aside(case: &Case<'_>) -> Result<(), String> {
     let expected = expected_asides(case);
-    for parked in [false, true] {
+    for shelf in [Shelf::Quarantined, Shelf::Parked] {
         let is_parked = |reason: &str| matches!(reason, "late" | "verdict_late");
-        let listed = case.fed.reader.set_aside(parked, None, 0, 10_000);
+        let listed = case.fed.reader.set_aside(shelf, None, 0, 10_000);
         let numbers: Vec<u64> = listed.iter().map(|(number, _)| *number).collect();
         same("whether their numbers grow", &numbers.is_sorted_by(|one, next| one < next), &true)?;
-        let expected: Vec<SeenAside> =
-            expected.iter().filter(|(_, _, reason, ..)| is_parked(reason) == parked).cloned().collect();
+        let expected: Vec<SeenAside> = expected
+            .iter()
+            .filter(|(_, _, reason, ..)| is_parked(reason) == (shelf == Shelf::Parked))
+            .cloned()
+            .collect();
         let mut by_reasons: BTreeMap<&str, usize> = BTreeMap::new();
         expected.iter().for_each(|(_, _, reason, ..)| *by_reasons.entry(reason).or_default() += 1);
         let kept: usize = by_reasons.values().map(|&count| count.min(LISTED_PER_REASON)).sum();
@@ -178,7 +182,7 @@ pub fn listed_set_aside(case: &Case<'_>) -> Result<(), String> {
         }
         let found = seen_asides(listed.iter().map(|(_, aside)| aside.as_ref()));
         same_list("records set aside, listed", &found, &expected)?;
-        by_reason(case, parked, &expected)?;
+        by_reason(case, shelf, &expected)?;
     }
     Ok(())
 }
@@ -197,12 +201,12 @@ fn expected_asides(case: &Case<'_>) -> Vec<SeenAside> {
 }
 
 /// One reason alone, page by page.
-fn by_reason(case: &Case<'_>, parked: bool, expected: &[SeenAside]) -> Result<(), String> {
+fn by_reason(case: &Case<'_>, shelf: Shelf, expected: &[SeenAside]) -> Result<(), String> {
     let Some(reason) = expected.first().map(|(_, _, reason, ..)| *reason) else { return Ok(()) };
     let mut listed: Vec<Arc<SetAside>> = Vec::new();
     let mut after = 0;
     loop {
-        let page = case.fed.reader.set_aside(parked, Some(reason), after, 2);
+        let page = case.fed.reader.set_aside(shelf, Some(reason), after, 2);
         let Some((last, _)) = page.last() else { break };
         after = *last;
         listed.extend(page.into_iter().map(|(_, aside)| aside));

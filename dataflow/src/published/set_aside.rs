@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::domain::fact::Position;
 use crate::domain::rules::DAY_MS;
-use crate::domain::validate::Reason;
-use crate::read::SetAside;
+use crate::domain::validate::{Reason, Shelf};
 
 /// Records kept of each reason where the first are kept.
 const FIRST_RECORDS: usize = 1_000;
@@ -19,10 +19,41 @@ const NEWEST_MS: i64 = 90 * DAY_MS;
 /// What a record takes beside its payload, about, in bytes.
 const RECORD_BYTES: usize = 256;
 
+/// A record in no window: quarantined, or parked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Why.
+    pub reason: Reason,
+    /// What was found and what is asked for.
+    pub detail: String,
+    /// Where it was read.
+    pub position: Position,
+    /// The record as it came; its first 64 KiB where it is over 1 MiB.
+    pub payload: Box<[u8]>,
+    /// The record's whole length in bytes.
+    pub payload_length: u64,
+    /// The epoch it came in.
+    pub epoch: u64,
+    /// The wall clock bound to that epoch, ms since 1970.
+    pub set_aside_at_ms: i64,
+}
+
+impl SetAside {
+    /// A record that came too late.
+    pub(crate) fn parked(position: Position, reason: Reason, payload: Box<[u8]>, epoch: u64, wall_ms: i64) -> SetAside {
+        let detail = match reason {
+            Reason::Late => "the click is below the floor: its window is final",
+            _ => "the verdict is below the floor, or every click it is about is: settle it as an adjustment",
+        };
+        let payload_length = payload.len() as u64;
+        SetAside { reason, detail: detail.into(), position, payload, payload_length, epoch, set_aside_at_ms: wall_ms }
+    }
+}
+
 /// Records in no window, by reason. All are counted; which are kept is bounded; a streaming taker gets all.
 pub(crate) struct SetAsideList {
     keep: Keep,
-    kept: BTreeMap<Reason, Kept>,
+    kept: BTreeMap<Reason, OfReason>,
     /// Numbers grow in the order in which records were set aside.
     next_number: u64,
     /// How many records had to go, for their age or for want of room, by reason.
@@ -65,8 +96,9 @@ impl Outline {
     }
 }
 
+/// The records that are kept of one reason.
 #[derive(Default)]
-struct Kept {
+struct OfReason {
     records: VecDeque<(u64, Arc<SetAside>)>,
     bytes: usize,
 }
@@ -130,7 +162,7 @@ impl SetAsideList {
 
     /// What the list comes to beside its records.
     pub(crate) fn outline(&self) -> Outline {
-        let front = |(reason, kept): (&Reason, &Kept)| Some((*reason, kept.records.front()?.0));
+        let front = |(reason, kept): (&Reason, &OfReason)| Some((*reason, kept.records.front()?.0));
         Outline {
             oldest: self.kept.iter().filter_map(front).collect(),
             dropped: self.dropped.clone(),
@@ -143,7 +175,7 @@ impl SetAsideList {
     /// The records of epochs up to one that come after a number, oldest first.
     pub(crate) fn after(&self, after: u64, epoch: u64) -> Vec<(u64, Arc<SetAside>)> {
         let mut records = Vec::new();
-        for Kept { records: kept, .. } in self.kept.values() {
+        for OfReason { records: kept, .. } in self.kept.values() {
             let first = kept.partition_point(|(number, _)| *number <= after);
             records.extend(kept.range(first..).take_while(|(_, record)| record.epoch <= epoch).cloned());
         }
@@ -154,7 +186,8 @@ impl SetAsideList {
     /// The quarantined records of some epochs, in their order.
     pub(crate) fn quarantined(&self, epochs: Range<u64>) -> Vec<Arc<SetAside>> {
         let mut records = Vec::new();
-        for kept in self.kept.iter().filter(|(reason, _)| !reason.is_parked()).map(|(_, kept)| &kept.records) {
+        let quarantined = self.kept.iter().filter(|(reason, _)| reason.shelf() == Shelf::Quarantined);
+        for kept in quarantined.map(|(_, kept)| &kept.records) {
             let first = kept.partition_point(|(_, record)| record.epoch < epochs.start);
             records.extend(kept.range(first..).take_while(|(_, record)| record.epoch < epochs.end).cloned());
         }
@@ -200,15 +233,15 @@ impl SetAsideList {
         }
     }
 
-    /// The records after a number, oldest first.
+    /// The records of a shelf after a number, oldest first; `reason` narrows.
     pub(crate) fn list(
         &self,
-        parked: bool,
+        shelf: Shelf,
         reason: Option<&str>,
         after: u64,
         limit: usize,
     ) -> Vec<(u64, Arc<SetAside>)> {
-        let asked = |of: &Reason| of.is_parked() == parked && reason.is_none_or(|reason| reason == of.as_str());
+        let asked = |of: &Reason| of.shelf() == shelf && reason.is_none_or(|reason| reason == of.as_str());
         let of_reasons = self.kept.iter().filter(|(reason, _)| asked(reason));
         let mut records: Vec<_> = of_reasons
             .flat_map(|(_, kept)| kept.records.range(kept.records.partition_point(|(number, _)| *number <= after)..))
@@ -225,7 +258,7 @@ impl SetAsideList {
     }
 }
 
-impl Kept {
+impl OfReason {
     /// Drops what is older than a time or more than there is room for, but nothing of epochs from `needed_from` on, and counts it.
     fn let_go(&mut self, from_ms: i64, needed_from: u64, dropped: &mut u64) {
         while let Some((_, oldest)) = self.records.front()
@@ -242,7 +275,6 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::fact::Position;
 
     fn record(at_ms: i64, payload: usize) -> SetAside {
         SetAside {

@@ -10,38 +10,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::Thread;
 use std::time::Instant;
 
-use crate::domain::cause::Cause;
 use crate::domain::ledger::Totals;
 use crate::domain::retention::Retention;
 use crate::domain::rules::Rules;
 use crate::domain::validate::Reason;
-use crate::operators::context::{Bound, Leave, State};
+use crate::operators::context::{MayForget, State};
 use crate::operators::counts::Delta;
 use crate::operators::tally::Tally;
-use crate::read::{ReadError, Readable, SetAside};
 use crate::worker::Host;
 
 use super::binding::Binding;
 use super::followers::Followers;
-use super::origin::Origin;
-use super::sequencer::parked;
-use super::set_aside::SetAsideList;
-use super::settings::History;
+use super::history::History;
+use super::origin::{AfterEpoch, Origin};
+use super::readable::{ReadError, Readable};
+use super::set_aside::{SetAside, SetAsideList};
 
 /// A complete epoch.
 pub(crate) struct Complete {
-    /// The epoch.
-    pub(crate) epoch: u64,
-    /// Watermarks and wall clock.
-    pub(crate) bound: Option<Bound>,
-    /// The next offset of every stream, by stream.
-    pub(crate) positions: BTreeMap<u16, u64>,
-    /// The greatest time that any record has carried.
-    pub(crate) event_ms_max: i64,
-    /// The conservation ledger after it.
-    pub(crate) totals: Totals,
-    /// All corrections up to it, by cause.
-    pub(crate) corrections: BTreeMap<Cause, u64>,
+    /// The epoch, and what is known after it.
+    pub(crate) after: AfterEpoch,
     /// The number that the next record set aside gets.
     pub(crate) next_set_aside: u64,
     /// What it brought, a worker each.
@@ -54,12 +42,7 @@ impl Complete {
     /// The epoch that an engine begins with.
     pub(crate) fn start(origin: &Origin) -> Self {
         Complete {
-            epoch: origin.epoch,
-            bound: origin.bound,
-            positions: origin.positions.clone(),
-            event_ms_max: origin.event_ms_max,
-            totals: origin.totals.clone(),
-            corrections: origin.corrections.clone(),
+            after: origin.after.clone(),
             next_set_aside: origin.set_aside.next_number(),
             deltas: Vec::new(),
             bytes: 0,
@@ -78,8 +61,7 @@ pub(crate) struct Held {
 impl Held {
     /// What can be asked about at the epoch.
     pub(crate) fn retention(&self, rules: &Rules) -> Retention {
-        let bound = self.complete.bound;
-        bound.map_or(Retention::ALL, |bound| Retention::at(bound.watermark_after, rules))
+        self.complete.after.retention(rules)
     }
 }
 
@@ -223,7 +205,7 @@ impl Timeline {
     /// The readable ones of some epochs, but for the one that the engine began with: what that brought is not known.
     pub(crate) fn readable_in(&self, epochs: Range<u64>) -> Vec<Arc<Complete>> {
         let state = self.lock();
-        let known = |epoch: &&Arc<Complete>| epochs.contains(&epoch.epoch) && !epoch.deltas.is_empty();
+        let known = |epoch: &&Arc<Complete>| epochs.contains(&epoch.after.epoch) && !epoch.deltas.is_empty();
         state.epochs.iter().filter(known).cloned().collect()
     }
 
@@ -231,10 +213,12 @@ impl Timeline {
     pub(crate) fn epoch_including(&self, positions: &[(u16, u64)]) -> Option<u64> {
         let state = self.lock();
         let reaches = |epoch: &Arc<Complete>| {
-            positions.iter().all(|(stream, offset)| epoch.positions.get(stream).is_some_and(|next| offset <= next))
+            positions
+                .iter()
+                .all(|(stream, offset)| epoch.after.positions.get(stream).is_some_and(|next| offset <= next))
         };
         let before = state.epochs.partition_point(|epoch| !reaches(epoch));
-        state.epochs.get(before).map(|epoch| epoch.epoch)
+        state.epochs.get(before).map(|epoch| epoch.after.epoch)
     }
 
     /// The followers, who keep the epochs that they have not done with.
@@ -287,11 +271,10 @@ impl Host for Timeline {
         self.lock().threads[worker] = Some(thread);
     }
 
-    fn leave(&self) -> Leave {
+    fn may_forget(&self) -> MayForget {
         let inner = self.lock();
-        let oldest = &inner.epochs[0];
-        let retention = oldest.bound.map(|bound| Retention::at(bound.watermark_after, &inner.rules));
-        Leave { since: oldest.epoch, retention: retention.unwrap_or(Retention::ALL), written: inner.written }
+        let oldest = &inner.epochs[0].after;
+        MayForget { since: oldest.epoch, retention: oldest.retention(&inner.rules), written: inner.written }
     }
 
     fn is_lost(&self) -> bool {
@@ -325,7 +308,7 @@ impl Host for Timeline {
 
 impl Inner {
     fn readable(&self) -> Readable {
-        let since = self.epochs.front().map_or(0, |epoch| epoch.epoch);
+        let since = self.epochs.front().map_or(0, |epoch| epoch.after.epoch);
         Readable { since, upper: since + self.epochs.len() as u64 }
     }
 
@@ -355,9 +338,9 @@ impl Inner {
     }
 
     fn push(&mut self, binding: Binding, parts: Vec<Part>) {
-        let mut totals = self.epochs.back().map_or_else(Totals::default, |epoch| epoch.totals.clone());
+        let newest = &self.epochs.back().expect("the newest epoch stays").after;
+        let (mut totals, mut corrections) = (newest.totals.clone(), newest.corrections.clone());
         let late_verdicts = count(&mut totals, &binding, &parts);
-        let mut corrections = self.epochs.back().map_or_else(BTreeMap::new, |epoch| epoch.corrections.clone());
         for (cause, added) in parts.iter().flat_map(|part| &part.tally.corrections) {
             *corrections.entry(*cause).or_default() += added;
         }
@@ -365,7 +348,7 @@ impl Inner {
         let Binding { epoch, bound, positions, event_ms_max, mut set_aside, mut verdicts, .. } = binding;
         set_aside.extend(late_verdicts.into_iter().map(|position| {
             let payload = verdicts.remove(&position).expect("the binding keeps every verdict that was let through");
-            parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
+            SetAside::parked(position, Reason::VerdictLate, payload, epoch, bound.wall_ms)
         }));
         set_aside.sort_by_key(|record: &SetAside| record.position);
         let needed_from = self.records_needed_from();
@@ -375,18 +358,12 @@ impl Inner {
         let deltas: Vec<Delta> = parts.into_iter().map(|part| part.delta).collect();
         let bytes = deltas.iter().map(Delta::byte_len).sum();
         self.bytes += bytes;
-        let completed = Instant::now();
         let complete = Complete {
-            epoch,
-            bound: Some(bound),
-            positions,
-            event_ms_max,
-            totals,
-            corrections,
+            after: AfterEpoch { epoch, bound, positions, event_ms_max, totals, corrections },
             next_set_aside: self.set_aside.next_number(),
             deltas,
             bytes,
-            completed,
+            completed: Instant::now(),
         };
         self.epochs.push_back(Arc::new(complete));
     }
@@ -399,7 +376,7 @@ impl Inner {
             let is_recent = self.epochs.len() as u64 <= self.history.epochs
                 && oldest.completed.elapsed() <= self.history.age
                 && self.bytes <= self.history.bytes;
-            if is_recent || self.followers.need(oldest.epoch) {
+            if is_recent || self.followers.need(oldest.after.epoch) {
                 break;
             }
             self.bytes -= oldest.bytes;
@@ -413,12 +390,7 @@ impl Inner {
 fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::domain::fact::Position> {
     totals.records_in += binding.records_in;
     totals.unknown_fields += binding.unknown_fields;
-    for (reason, records) in binding.set_aside_by_reason(true) {
-        *totals.parked.entry(reason).or_default() += records;
-    }
-    for (reason, records) in binding.set_aside_by_reason(false) {
-        *totals.quarantined.entry(reason).or_default() += records;
-    }
+    binding.set_aside.iter().for_each(|record| totals.set_aside(record.reason, 1));
     let mut late_verdicts = Vec::new();
     for Part { tally, .. } in parts {
         totals.received = add(totals.received, tally.received);
@@ -428,7 +400,7 @@ fn count(totals: &mut Totals, binding: &Binding, parts: &[Part]) -> Vec<crate::d
         late_verdicts.extend_from_slice(&tally.parked);
     }
     if !late_verdicts.is_empty() {
-        *totals.parked.entry(Reason::VerdictLate).or_default() += late_verdicts.len() as u64;
+        totals.set_aside(Reason::VerdictLate, late_verdicts.len() as u64);
     }
     late_verdicts
 }

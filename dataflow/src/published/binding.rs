@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use hashbrown::HashMap;
 
 use crate::domain::fact::Position;
-use crate::domain::validate::Reason;
 use crate::operators::context::Bound;
-use crate::read::SetAside;
 use crate::store::EpochBinding;
+
+use super::set_aside::SetAside;
 
 /// What is fixed of an epoch before any of its records is released. Its content never changes afterwards, so the answers at the
 /// epoch do not either.
@@ -45,14 +45,5 @@ impl Binding {
             wall_ms: self.bound.wall_ms,
             records_in: self.records_in,
         }
-    }
-
-    /// The records set aside, by reason, of parked or of quarantined ones.
-    pub(crate) fn set_aside_by_reason(&self, parked: bool) -> BTreeMap<Reason, u64> {
-        let mut by_reason = BTreeMap::new();
-        for record in self.set_aside.iter().filter(|record| record.is_parked() == parked) {
-            *by_reason.entry(record.reason).or_default() += 1;
-        }
-        by_reason
     }
 }

@@ -13,7 +13,8 @@ use hashbrown::hash_table::Entry;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::retention::Retention;
 use crate::intake::AdName;
-use crate::read::ArrangementSize;
+
+use super::size::ArrangementSize;
 
 /// Parts of the dictionary, so that a reader waits for a part at most.
 const SHARDS: usize = 64;
