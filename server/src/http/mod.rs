@@ -33,7 +33,7 @@ use crate::metrics::Metrics;
 struct Http {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    /// `None` where the service reads files.
+    /// Where events are taken in, or why they are not.
     door: Door,
     bodies: Arc<Bodies>,
 }

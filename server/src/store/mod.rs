@@ -80,9 +80,6 @@ pub enum StoreError {
     /// The list of streams can not be used.
     #[error(transparent)]
     Streams(#[from] StreamsError),
-    /// Records come from Kafka, and this program can not read it.
-    #[error("{0}")]
-    NoKafka(&'static str),
     /// The bindings can not be opened or read.
     #[error(transparent)]
     Bindings(#[from] BindingError),
