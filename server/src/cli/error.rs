@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::output::file::WriteError;
 
 /// Why a command ended early.
 #[derive(Debug, Error)]
@@ -65,6 +66,15 @@ impl From<recount_dataflow::engine::EngineError> for CliError {
 impl From<recount_dataflow::read::ReadError> for CliError {
     fn from(error: recount_dataflow::read::ReadError) -> Self {
         CliError::failed(error.to_string())
+    }
+}
+
+impl From<WriteError> for CliError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Closed => CliError::BrokenPipe,
+            other => CliError::failed(other.to_string()),
+        }
     }
 }
 
