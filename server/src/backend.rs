@@ -13,12 +13,12 @@ use recount_dataflow::engine::Engine;
 use recount_dataflow::read::Reader;
 
 use crate::api::ingest::{Door, Ingest};
-use crate::feed::{Feed, FeedError};
+use crate::feed::{Brake, Feed, FeedError};
 use crate::lineage::Lineage;
 use crate::metrics::{Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
 use crate::sinks::{Looked, Opened, Sinks, SinksError, SinksSettings};
-use crate::store::{Begun, Brake, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
+use crate::store::{Begun, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
 pub(crate) struct Backend {

@@ -1,5 +1,7 @@
 //! The thread that owns the engine and feeds it from the source: first the epochs that were bound before, cut as they were, then
-//! new ones as time passes.
+//! new ones as time passes. [`brake`] holds it back where the state takes too much memory.
+
+mod brake;
 
 use std::io;
 use std::sync::mpsc;
@@ -15,8 +17,8 @@ use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub(crate) use self::brake::Brake;
 use crate::clock::wall_ms;
-use crate::store::Brake;
 
 /// How often the source hears what is bound.
 const BOUND_EVERY: Duration = Duration::from_secs(1);
