@@ -15,7 +15,7 @@ use recount_dataflow::read::Reader;
 use crate::api::ingest::{Door, Ingest};
 use crate::feed::{Brake, Feed, FeedError};
 use crate::lineage::Lineage;
-use crate::metrics::{Metrics, StoreCollector};
+use crate::metrics::{KafkaCollector, Metrics, StoreCollector};
 use crate::server::{Input, ServerError, ServerSettings};
 use crate::sinks::{Looked, Opened, Sinks, SinksError, SinksSettings};
 use crate::store::{Begun, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
@@ -129,18 +129,15 @@ impl Backend {
         self.kept.as_ref().map(|kept| kept.checkpoints.trigger())
     }
 
-    /// Adds what a data directory tells of itself.
+    /// Adds what a data directory tells of itself, and Kafka and the sinks, where there are any.
     pub(crate) fn measure(&mut self, metrics: Metrics) -> Metrics {
         let Some(kept) = &mut self.kept else { return metrics };
         let metrics = match &kept.records {
             Records::Log(..) => metrics,
-            Records::Kafka(watch) => metrics.with_kafka(watch),
+            Records::Kafka(watch) => metrics.with(KafkaCollector::new(watch)),
         };
-        let metrics = match kept.measured.take() {
-            Some(store) => metrics.with_store(store),
-            None => metrics,
-        };
-        metrics.with_sinks(kept.sinks.as_ref().map(Sinks::collector))
+        let metrics = kept.measured.take().into_iter().fold(metrics, Metrics::with);
+        kept.sinks.as_ref().map(Sinks::collector).into_iter().fold(metrics, Metrics::with)
     }
 
     /// Waits until something fails.

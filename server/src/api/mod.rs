@@ -12,6 +12,7 @@ pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod ingest;
+mod ingest_metrics;
 pub(crate) mod outlet;
 mod page;
 mod reasons;
