@@ -1,7 +1,22 @@
-//! What one call may ask for, in one place, and why these numbers fit together.
+//! What may be asked for, in one place, and why these numbers fit together.
+
+use std::time::Duration;
 
 use recount_dataflow::domain::rules::DAY_MS;
 use recount_dataflow::domain::validate::{ID_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// The bounds of the service that are settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Reads that run at the same time; the others wait, up to their deadlines.
+    pub concurrent_reads: usize,
+    /// Subscriptions and correction streams that are open at the same time.
+    pub subscribers: usize,
+    /// Messages that wait for one subscriber.
+    pub subscriber_messages: usize,
+    /// How long a subscriber may take nothing, with its buffer full, before it is let go.
+    pub subscriber_stall: Duration,
+}
 
 /// Ads in one request.
 pub const ADS_MAX: usize = 1_000;

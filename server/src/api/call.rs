@@ -13,23 +13,11 @@ use super::errors::{CallError, ErrorReason};
 use super::token;
 use crate::convert::{to_wire, wire};
 use crate::evidence::Evidence;
+use crate::limits::Bounds;
 use crate::lineage::Lineage;
 
 /// How long a read may take where the client sets no deadline.
 pub(crate) const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
-
-/// The bounds of the service that are settings.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Reads that run at the same time; the others wait, up to their deadlines.
-    pub concurrent_reads: usize,
-    /// Subscriptions and correction streams that are open at the same time.
-    pub subscribers: usize,
-    /// Messages that wait for one subscriber.
-    pub subscriber_messages: usize,
-    /// How long a subscriber may take nothing, with its buffer full, before it is let go.
-    pub subscriber_stall: Duration,
-}
 
 /// What all calls share.
 pub(crate) struct Shared {

@@ -22,10 +22,10 @@ pub(crate) mod subscribe;
 mod token;
 mod unmatched;
 
-pub use self::call::Bounds;
 pub(crate) use self::call::Shared;
 pub(crate) use self::errors::CallError;
 
+pub use crate::limits::Bounds;
 use crate::lineage::Lineage;
 
 /// A token that a read can ask to see included: the next offset of each stream.

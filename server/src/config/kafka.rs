@@ -6,7 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ConfigError, Read, units, unless_off};
+use super::{ConfigError, Read, unless_off};
+use crate::convert::units;
 
 /// Longest name of a topic that Kafka allows.
 const TOPIC_BYTES_MAX: usize = 249;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use recount_dataflow::domain::window::Granularity;
 
 use super::kafka::{KafkaConfig, properties, value};
-use super::{ConfigError, Read, units};
+use super::{ConfigError, Read};
+use crate::convert::units;
 
 /// What stands for the broker's own default.
 const BROKERS: &str = "default";

@@ -6,7 +6,6 @@ mod kafka;
 mod kafka_sink;
 mod keys;
 mod layers;
-mod units;
 
 use std::env;
 use std::net::SocketAddr;
@@ -29,8 +28,8 @@ pub(crate) use self::kafka::{StartConfig, TopicConfig};
 pub(crate) use self::kafka_sink::{KafkaDeadLetters, KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
-pub(crate) use self::units::duration;
-use crate::api::Bounds;
+use crate::convert::units;
+use crate::limits::Bounds;
 
 /// Settings that can not be used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
