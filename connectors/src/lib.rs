@@ -35,4 +35,4 @@ pub use file::{CutRecord, cut_records};
 pub use file::{FileSource, Progress, SourceSettings};
 pub use format::{Decoded, Format, decode_one};
 pub use raw_store::{RawError, RawRecord, RawStore};
-pub use source::{Next, Source, Stopper};
+pub use source::{Next, Source, Stopper, read_up_to};

@@ -12,16 +12,17 @@ use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{LogSource, LogView};
 use recount_connectors::store::{CheckpointFiles, Place};
-use recount_connectors::{Next, Source};
+use recount_connectors::{Source, read_up_to};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpoints, Listed};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError, History, Settings};
+use recount_dataflow::intake::Batch;
 use recount_dataflow::read::Digest;
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use thiserror::Error;
 
 use super::{KafkaInput, StoreError, check_rules, kafka};
-use crate::feed::FeedError;
+use crate::feed::{FeedError, KnownStreams};
 
 /// How long to wait for the log's records before looking again.
 const STEP: Duration = Duration::from_secs(1);
@@ -220,8 +221,7 @@ struct Again {
     source: Box<dyn Source>,
     engine: Engine,
     settings: Settings,
-    /// Streams that the engine knows.
-    known: usize,
+    known: KnownStreams,
     /// Checkpoints of epochs to come.
     held: Held,
     verified: Verified,
@@ -245,7 +245,7 @@ impl Again {
         let streams = source.streams();
         let engine = Engine::restore(settings.clone(), streams.clone(), oldest, Box::new(NoBindings))?;
         let verified = Verified { from, first: epoch + 1, newest: epoch, records: 0, checkpoints: 0 };
-        let mut again = Again { source, engine, settings, known: streams.len(), held, verified };
+        let mut again = Again { source, engine, settings, known: KnownStreams::new(streams.len()), held, verified };
         again.compare(epoch)?;
         Ok(again)
     }
@@ -286,31 +286,17 @@ impl Again {
     }
 
     fn make(&mut self, binding: &EpochBinding) -> Result<(), VerifyError> {
-        for &Position { stream, offset } in &binding.positions {
-            loop {
-                match self.source.next_of(stream, offset, STEP)? {
-                    Next::Batch(batch) => {
-                        self.name_streams();
-                        self.engine.push_bound(batch);
-                    }
-                    Next::Waiting => {}
-                    Next::End => break,
-                }
-            }
-        }
+        // The process that writes may have begun streams meanwhile.
+        let take = |source: &dyn Source, batch: Batch| {
+            self.known.tell(source, batch.stream, &self.engine);
+            self.engine.push_bound(batch);
+        };
+        read_up_to(&mut *self.source, &binding.positions, STEP, take, || true)?;
         let closed = self.engine.close_bound(binding);
         closed.map_err(|error| match FeedError::of_replay(error, &*self.source) {
             FeedError::Engine(error) => error.into(),
             other => VerifyError::Mismatch(other.to_string()),
         })
-    }
-
-    /// Names the streams that the process that writes has begun meanwhile.
-    fn name_streams(&mut self) {
-        for name in self.source.streams().into_iter().skip(self.known) {
-            self.engine.add_stream(name);
-            self.known += 1;
-        }
     }
 
     /// Holds the checkpoints of an epoch against the state that was made again.
