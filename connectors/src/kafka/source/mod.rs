@@ -179,8 +179,7 @@ impl KafkaSource {
     fn take_in_streams(&mut self, resume: Resume<'_>) {
         let known = self.shared.known.read().expect("nothing panics while it holds the streams");
         for (number, known) in known.iter().enumerate().skip(self.streams.len()) {
-            let position = resume.positions.iter().find(|position| usize::from(position.stream) == number);
-            let position = position.map_or(known.stream.first_offset, |position| position.offset);
+            let position = Position::in_stream(resume.positions, number as u16).unwrap_or(known.stream.first_offset);
             self.streams.push(StreamFeed::new(known, position));
         }
     }
