@@ -9,8 +9,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bindings;
-#[cfg(feature = "object-store")]
-pub mod bucket;
 mod checksum;
 pub mod data_dir;
 pub mod disk;

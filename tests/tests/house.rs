@@ -43,10 +43,9 @@ const CONNECTORS_ROOMS: Rooms = &[
     ("workload", &["file", "format"]),
     ("data_dir", &["checksum", "disk"]),
     ("log", &["checksum", "data_dir", "disk", "error", "format", "raw_store", "source"]),
-    ("bindings", &["checksum", "data_dir", "disk", "log"]),
+    ("bindings", &["checksum", "data_dir", "disk"]),
     ("streams", &["checksum", "data_dir", "disk"]),
-    ("store", &["bucket", "data_dir", "disk"]),
-    ("bucket", &["data_dir", "disk", "store"]),
+    ("store", &["data_dir", "disk"]),
     ("kafka", &["error", "file", "format", "json", "protobuf", "raw_store", "source", "streams"]),
     ("lib", &[]),
 ];
@@ -111,8 +110,11 @@ fn only_the_engine_names_timely_and_only_tests_differential() {
 /// Crash points are calls of the disk, so what must survive a crash is written through it alone.
 #[test]
 fn durable_files_go_through_the_disk() {
+    // It reads what an operator has written for it, and writes nothing.
+    let reads_secrets = root().join("connectors/src/store/bucket/settings.rs");
     for room in ["data_dir", "log", "bindings", "store", "streams"] {
-        for (path, code) in sources(&format!("connectors/src/{room}")) {
+        let sources = sources(&format!("connectors/src/{room}")).into_iter();
+        for (path, code) in sources.filter(|(path, _)| !is_test(path) && *path != reads_secrets) {
             for forbidden in ["std::fs", "memmap2", "tempfile"] {
                 assert!(!code.contains(forbidden), "{} names {forbidden}", path.display());
             }
@@ -136,7 +138,7 @@ fn only_the_server_and_one_room_know_tokio_and_tonic() {
         "tokio comes with the feature that needs it"
     );
     for (path, code) in sources("connectors/src") {
-        let is_room = path.starts_with(root().join("connectors/src/bucket"));
+        let is_room = path.starts_with(root().join("connectors/src/store/bucket"));
         for forbidden in ["tokio::", "object_store::"] {
             assert!(is_room || !code.contains(forbidden), "{} names {forbidden}", path.display());
         }

@@ -9,10 +9,11 @@
 //! - bytes of a file, and its length: after [`DiskFile::sync_data`];
 //! - names (made, linked, renamed, deleted): after [`Disk::sync_dir`] of their directory.
 //!
-//! Everything else a power cut may undo, wholly or in part, and in any order.
+//! Everything else a power cut may undo, wholly or in part, and in any order. [`SyncTimes`] tells how long syncs took.
 
 mod error;
 mod map;
+mod syncs;
 mod system;
 
 use std::io;
@@ -22,6 +23,8 @@ use recount_dataflow::store::Mapped;
 
 pub(crate) use error::OrDiskError;
 pub use error::{DiskError, is_full};
+pub(crate) use syncs::SyncClock;
+pub use syncs::{SYNC_BUCKETS_US, SyncTimes};
 pub use system::SystemDisk;
 
 /// A tree of named files.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 #[cfg(feature = "object-store")]
-use crate::bucket::BucketError;
+use super::bucket::BucketError;
 use crate::data_dir::DataDir;
 #[cfg(feature = "object-store")]
 use crate::disk::write_anew;
