@@ -9,11 +9,11 @@ use recount_connectors::disk::SystemDisk;
 use recount_connectors::store::CheckpointFiles;
 use recount_dataflow::checkpoint::{CheckpointInfo, Checkpoints, Listed};
 use serde_json::json;
-use tokio::runtime::Builder;
 use tonic::Request;
 
-use super::query::{print, refused};
+use super::query::refused;
 use super::settings::given;
+use super::stdout::print;
 use super::table::{Align, Style, Table, grouped, time};
 use super::{CliError, Global, logging};
 use crate::convert::wire;
@@ -68,10 +68,7 @@ pub(super) fn run(global: &Global, command: &CheckpointCommand) -> Result<(), Cl
 fn now(global: &Global, args: &NowArgs) -> Result<(), CliError> {
     let config = global.load(given([("grpc.addr", "--addr", &args.addr)]))?;
     logging::start(&config)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
+    let runtime = super::runtime()?;
     let written = runtime.block_on(async {
         let channel = super::query::connect(config.grpc_addr, config.query_timeout).await?;
         let answer = AdminServiceClient::new(channel).checkpoint(Request::new(wire::CheckpointRequest {})).await;

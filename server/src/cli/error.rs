@@ -1,6 +1,5 @@
 //! How commands fail, and with which exit code.
 
-use std::io;
 use std::process::ExitCode;
 
 use thiserror::Error;
@@ -75,13 +74,5 @@ impl From<WriteError> for CliError {
             WriteError::Closed => CliError::BrokenPipe,
             other => CliError::failed(other.to_string()),
         }
-    }
-}
-
-/// What writing to standard output may end with.
-pub(crate) fn stdout_error(cause: &io::Error) -> CliError {
-    match cause.kind() {
-        io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
-        _ => CliError::failed(format!("standard output can not be written: {cause}")),
     }
 }

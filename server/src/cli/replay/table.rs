@@ -7,8 +7,8 @@ use std::thread;
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::read::{Ad, ReadError, Snapshot};
 
-use super::CliError;
-use super::replay::Format;
+use super::Format;
+use crate::cli::CliError;
 use crate::output::file::OutputFile;
 use crate::output::lines;
 use crate::output::text::Buffer;

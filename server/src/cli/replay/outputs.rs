@@ -8,9 +8,8 @@ use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::{Reader, Snapshot};
 
-use super::CliError;
-use super::replay::{Format, OutputArgs};
-use super::replay_table;
+use super::{Format, OutputArgs, table};
+use crate::cli::CliError;
 use crate::convert::json::ToJson as _;
 use crate::convert::to_wire;
 use crate::output::file::OutputFile;
@@ -23,7 +22,7 @@ const LINEAGE: &str = "replay";
 const CORRECTION_EPOCHS: u64 = 32;
 
 /// The files being written.
-pub(super) struct Outputs {
+pub(in crate::cli) struct Outputs {
     reader: Reader,
     granularity: Granularity,
     format: Format,
@@ -76,7 +75,11 @@ fn place(path: &Path) -> Option<PathBuf> {
 
 impl Outputs {
     /// Opens all of them, so that a path that can not be written is known before any work.
-    pub(super) fn open(args: &OutputArgs, granularity: Granularity, reader: Reader) -> Result<Outputs, CliError> {
+    pub(in crate::cli) fn open(
+        args: &OutputArgs,
+        granularity: Granularity,
+        reader: Reader,
+    ) -> Result<Outputs, CliError> {
         let open = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::open).transpose();
         Ok(Outputs {
             reader,
@@ -145,7 +148,7 @@ impl Outputs {
 
     /// Writes what only the end can tell, and gives all files their names. Returns the number of rows.
     pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
-        let rows = replay_table::write(snapshot, self.granularity, self.format, self.out.as_mut())?;
+        let rows = table::write(snapshot, self.granularity, self.format, self.out.as_mut())?;
         if let Some(out) = &mut self.status {
             let status = to_wire::status(snapshot, snapshot.readable(), &self.reader.streams());
             out.buffer().extend_from_slice(status.to_json().to_string().as_bytes());
