@@ -40,6 +40,8 @@ pub const INLINE_ROWS_MAX: usize = 1_024;
 pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 /// Largest head of an HTTP request, in bytes.
 pub const HTTP_HEAD_BYTES_MAX: usize = 128 << 10;
+/// How often an HTTP/2 client, of gRPC or not, is asked whether it is still there.
+pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(30);
 /// Copies, verdicts or revisions shown of one click or row.
 pub const EVIDENCE_MAX: usize = 1_000;
 /// Facts of the ledger that one page of unmatched verdicts looks at, about: a tenth of a second's work or two.
