@@ -10,6 +10,7 @@ use tokio::task;
 use tokio::time::timeout_at;
 
 use super::errors::{CallError, ErrorReason};
+use super::outlet::{Ends, outlet};
 use super::token;
 use crate::convert::{to_wire, wire};
 use crate::evidence::Evidence;
@@ -83,6 +84,16 @@ impl Shared {
                 Err(CallError::new(ErrorReason::TooManyReads, message))
             }
         }
+    }
+
+    /// Opens one of a bounded number of streams of answers.
+    pub(super) fn open_stream<T>(&self, deadline: Option<Instant>) -> Result<Ends<T>, CallError> {
+        let Bounds { subscribers, subscriber_messages, subscriber_stall, .. } = self.bounds;
+        let permit = self.subscribers.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{subscribers} subscriptions are open, as many as are allowed");
+            CallError::new(ErrorReason::TooManySubscribers, message)
+        })?;
+        Ok(outlet(subscriber_messages, subscriber_stall, deadline, self.shutdown.clone(), permit))
     }
 
     /// The snapshot that a request asks for. Waits for an ingest token to be included.

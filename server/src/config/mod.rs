@@ -24,6 +24,8 @@ use thiserror::Error;
 pub(crate) use self::kafka::KafkaConfig;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::{StartConfig, TopicConfig};
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka_sink::{DeliveryConfig, FormatConfig};
 #[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
 pub(crate) use self::kafka_sink::{KafkaDeadLetters, KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
