@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use recount_connectors::store::{BucketSettings, Place, PlaceError};
 
-use super::kafka::properties;
+use super::structured::properties;
 use super::{Config, ConfigError, Read};
 
 /// A request that is repeated at all takes this long.

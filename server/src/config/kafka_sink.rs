@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use recount_dataflow::domain::window::Granularity;
 
-use super::kafka::{KafkaConfig, properties, value};
+use super::kafka::KafkaConfig;
+use super::structured::{properties, value};
 use super::{ConfigError, Read};
+use crate::convert::names::granularity_name;
 use crate::convert::units;
 
 /// What stands for the broker's own default.
@@ -199,12 +201,9 @@ fn granularities(text: &str) -> Result<Vec<Granularity>, String> {
     let problem = || format!("{text:?} is no list of minute, five-minutes, hour and day");
     let value = value(text)?.remove("value");
     let written = value.as_ref().and_then(toml::Value::as_array).ok_or_else(problem)?;
-    let one = |value: &toml::Value| match value.as_str() {
-        Some("minute") => Ok(Granularity::Minute),
-        Some("five-minutes") => Ok(Granularity::FiveMinutes),
-        Some("hour") => Ok(Granularity::Hour),
-        Some("day") => Ok(Granularity::Day),
-        _ => Err(problem()),
+    let one = |value: &toml::Value| {
+        let name = value.as_str();
+        Granularity::ALL.into_iter().find(|&one| name == Some(granularity_name(one))).ok_or_else(problem)
     };
     let mut granularities = written.iter().map(one).collect::<Result<Vec<_>, _>>()?;
     granularities.sort_unstable();

@@ -6,6 +6,7 @@ mod kafka;
 mod kafka_sink;
 mod keys;
 mod layers;
+mod structured;
 
 use std::env;
 use std::net::SocketAddr;
@@ -53,7 +54,7 @@ pub(crate) fn shown(name: &str, text: &str) -> String {
         name if name.ends_with(".properties") => kafka::is_secret,
         _ => return text.to_owned(),
     };
-    let Ok(properties) = kafka::properties(name, text) else { return text.to_owned() };
+    let Ok(properties) = structured::properties(name, text) else { return text.to_owned() };
     let shown = |(name, value): (String, String)| {
         let value = if is_secret(&name) { "[hidden]".to_owned() } else { value };
         (name, toml::Value::String(value))
