@@ -18,6 +18,29 @@ pub struct Bounds {
     pub subscriber_stall: Duration,
 }
 
+/// Worker threads of the engine, at most. Where nothing else is said of it, more than a setting may be is a slip of the pen.
+pub const WORKERS_MAX: usize = 256;
+/// Records after which an epoch closes, at most.
+pub const EPOCH_RECORDS_MAX: usize = 10_000_000;
+/// Epochs in flight, at most.
+pub const EPOCHS_IN_FLIGHT_MAX: usize = 1_024;
+/// Epochs that stay readable, at most.
+pub const HISTORY_EPOCHS_MAX: usize = 1_000_000;
+/// Calls at the same time on one connection, at most.
+pub const CONCURRENT_STREAMS_MAX: usize = 65_536;
+/// Reads at the same time, at most: each blocks a thread, and the runtime has so many to block.
+pub const CONCURRENT_READS_MAX: usize = 512;
+/// Subscriptions at the same time, at most.
+pub const SUBSCRIBERS_MAX: usize = 65_536;
+/// Messages that wait for one subscriber, at most.
+pub const SUBSCRIBER_MESSAGES_MAX: usize = 4_096;
+/// Partitions of the log, at most: each is read by a thread.
+pub const PARTITIONS_MAX: usize = 4_096;
+/// Checkpoints that are kept, at least: where the newest is damaged a start goes on from the one before.
+pub const CHECKPOINTS_KEPT_MIN: usize = 2;
+/// Checkpoints that are kept, at most.
+pub const CHECKPOINTS_KEPT_MAX: usize = 1_000;
+
 /// Ads in one request.
 pub const ADS_MAX: usize = 1_000;
 /// Rows of a page where the request does not say.
