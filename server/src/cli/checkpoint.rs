@@ -112,14 +112,14 @@ fn verify(global: &Global, args: &DirArgs) -> Result<(), CliError> {
             Ok(_) => checkpoints.load_kept(listed.number),
             Err(_) => checkpoints.load(listed.number).map(Some),
         };
-        let state = match loaded {
-            Ok(Some(_)) => WHOLE.to_owned(),
+        let damage = match loaded {
+            Ok(Some(_)) => None,
             // The service has let go of it meanwhile.
             Ok(None) => continue,
-            Err(error) => error.to_string(),
+            Err(error) => Some(error.to_string()),
         };
-        damaged += usize::from(state != WHOLE);
-        lines.push(Line::of(listed, state));
+        damaged += usize::from(damage.is_some());
+        lines.push(Line::of(listed, damage.unwrap_or_else(|| WHOLE.to_owned())));
     }
     show(&lines, args.json)?;
     match damaged {
