@@ -9,8 +9,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bindings;
-#[cfg(feature = "object-store")]
-pub mod bucket;
 mod checksum;
 pub mod data_dir;
 pub mod disk;
@@ -35,4 +33,4 @@ pub use file::{CutRecord, cut_records};
 pub use file::{FileSource, Progress, SourceSettings};
 pub use format::{Decoded, Format, decode_one};
 pub use raw_store::{RawError, RawRecord, RawStore};
-pub use source::{Next, Source, Stopper};
+pub use source::{Next, Source, Stopper, read_up_to};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::StreamName;
 use recount_dataflow::intake::Batch;
 
@@ -55,6 +56,30 @@ pub enum Next {
     Waiting,
     /// There are no more.
     End,
+}
+
+/// Hands every record before `positions` to `take`, stream by stream; false where `go_on` said no while nothing came for `wait`.
+///
+/// # Errors
+/// As [`Source::next_of`]. What was read before has been handed out.
+pub fn read_up_to(
+    source: &mut dyn Source,
+    positions: &[Position],
+    wait: Duration,
+    mut take: impl FnMut(&dyn Source, Batch),
+    go_on: impl Fn() -> bool,
+) -> Result<bool, SourceError> {
+    for &Position { stream, offset } in positions {
+        loop {
+            match source.next_of(stream, offset, wait)? {
+                Next::Batch(batch) => take(&*source, batch),
+                Next::End => break,
+                Next::Waiting if go_on() => {}
+                Next::Waiting => return Ok(false),
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// Ends a source from another thread.

@@ -1,7 +1,45 @@
-//! What one call may ask for, in one place, and why these numbers fit together.
+//! What may be asked for, in one place, and why these numbers fit together.
+
+use std::time::Duration;
 
 use recount_dataflow::domain::rules::DAY_MS;
 use recount_dataflow::domain::validate::{ID_BYTES_MAX, RECORD_BYTES_MAX};
+
+/// The bounds of the service that are settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Reads that run at the same time; the others wait, up to their deadlines.
+    pub concurrent_reads: usize,
+    /// Subscriptions and correction streams that are open at the same time.
+    pub subscribers: usize,
+    /// Messages that wait for one subscriber.
+    pub subscriber_messages: usize,
+    /// How long a subscriber may take nothing, with its buffer full, before it is let go.
+    pub subscriber_stall: Duration,
+}
+
+/// Worker threads of the engine, at most. Where nothing else is said of it, more than a setting may be is a slip of the pen.
+pub const WORKERS_MAX: usize = 256;
+/// Records after which an epoch closes, at most.
+pub const EPOCH_RECORDS_MAX: usize = 10_000_000;
+/// Epochs in flight, at most.
+pub const EPOCHS_IN_FLIGHT_MAX: usize = 1_024;
+/// Epochs that stay readable, at most.
+pub const HISTORY_EPOCHS_MAX: usize = 1_000_000;
+/// Calls at the same time on one connection, at most.
+pub const CONCURRENT_STREAMS_MAX: usize = 65_536;
+/// Reads at the same time, at most: each blocks a thread, and the runtime has so many to block.
+pub const CONCURRENT_READS_MAX: usize = 512;
+/// Subscriptions at the same time, at most.
+pub const SUBSCRIBERS_MAX: usize = 65_536;
+/// Messages that wait for one subscriber, at most.
+pub const SUBSCRIBER_MESSAGES_MAX: usize = 4_096;
+/// Partitions of the log, at most: each is read by a thread.
+pub const PARTITIONS_MAX: usize = 4_096;
+/// Checkpoints that are kept, at least: where the newest is damaged a start goes on from the one before.
+pub const CHECKPOINTS_KEPT_MIN: usize = 2;
+/// Checkpoints that are kept, at most.
+pub const CHECKPOINTS_KEPT_MAX: usize = 1_000;
 
 /// Ads in one request.
 pub const ADS_MAX: usize = 1_000;
@@ -25,6 +63,8 @@ pub const INLINE_ROWS_MAX: usize = 1_024;
 pub const HTTP_CONNECTIONS_MAX: usize = 1_024;
 /// Largest head of an HTTP request, in bytes.
 pub const HTTP_HEAD_BYTES_MAX: usize = 128 << 10;
+/// How often an HTTP/2 client, of gRPC or not, is asked whether it is still there.
+pub const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(30);
 /// Copies, verdicts or revisions shown of one click or row.
 pub const EVIDENCE_MAX: usize = 1_000;
 /// Facts of the ledger that one page of unmatched verdicts looks at, about: a tenth of a second's work or two.

@@ -1,6 +1,7 @@
 //! The daemon without its sockets, fed by Kafka: data directory, streams, bindings, engine and checkpoints, joined as `recount
 //! serve` joins them, on any disk.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -12,9 +13,8 @@ use recount_connectors::disk::Disk;
 use recount_connectors::kafka::source::{KafkaSource, KafkaSourceSettings, Resume};
 use recount_connectors::store::DirectoryStore;
 use recount_connectors::streams::Streams;
-use recount_connectors::{Next, Source};
+use recount_connectors::{Next, Source, read_up_to};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints};
-use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, Settings};
 use recount_dataflow::store::EpochBinding;
 
@@ -76,16 +76,16 @@ impl Pipeline {
     fn replay(&mut self, recorded: Bindings) -> Result<(), Stopped> {
         for binding in recorded {
             let binding = binding.map_err(Stopped::of)?;
-            for &Position { stream, offset } in &binding.positions {
-                let deadline = Instant::now() + PATIENCE;
-                loop {
-                    match self.source.next_of(stream, offset, STEP).map_err(Stopped::of)? {
-                        Next::Batch(batch) => self.fed.engine.push_bound(batch),
-                        Next::End => break,
-                        Next::Waiting => assert!(Instant::now() < deadline, "stream {stream} stands before {offset}"),
-                    }
-                }
-            }
+            let came = Cell::new(Instant::now());
+            let take = |_: &dyn Source, batch| {
+                came.set(Instant::now());
+                self.fed.engine.push_bound(batch);
+            };
+            let go_on = || {
+                assert!(came.get().elapsed() < PATIENCE, "nothing comes of what was bound to epoch {}", binding.epoch);
+                true
+            };
+            read_up_to(&mut self.source, &binding.positions, STEP, take, go_on).map_err(Stopped::of)?;
             self.fed.engine.close_bound(&binding).map_err(Stopped::of)?;
         }
         self.fed.engine.drain().map_err(Stopped::of)?;

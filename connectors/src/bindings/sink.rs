@@ -10,8 +10,7 @@ use super::reader::read_file;
 use super::{BindingError, format};
 use crate::checksum::Checksum;
 use crate::data_dir::{DataDir, Fence, FileName, Files};
-use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
-use crate::log::{SyncClock, SyncTimes};
+use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _, SyncClock, SyncTimes};
 
 /// Bytes after which the next file is begun.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -6,7 +6,7 @@ use recount_dataflow::domain::rules::Rules;
 use serde::{Deserialize, Serialize};
 
 use super::{DataDirError, NewStore, sync_dir};
-use crate::disk::{Disk, OrDiskError as _};
+use crate::disk::{Disk, OrDiskError as _, write_anew};
 
 /// The file's name.
 pub(super) const STORE_FILE: &str = "store.json";
@@ -150,11 +150,7 @@ impl StoreFile {
 
     fn write_new(&self, disk: &dyn Disk) -> Result<(), DataDirError> {
         let text = serde_json::to_string_pretty(&self.to_written()).expect("strings and numbers are JSON") + "\n";
-        // A crash may have left one.
-        disk.delete(NEW_STORE_FILE).or_disk_error(disk, NEW_STORE_FILE, "can not be deleted")?;
-        let file = disk.create_new(NEW_STORE_FILE).or_disk_error(disk, NEW_STORE_FILE, "can not be made")?;
-        file.write_all_at(text.as_bytes(), 0).or_disk_error(disk, NEW_STORE_FILE, "can not be written")?;
-        Ok(file.sync_data().or_disk_error(disk, NEW_STORE_FILE, "can not be synced")?)
+        Ok(write_anew(disk, NEW_STORE_FILE, text.as_bytes())?)
     }
 
     fn to_written(&self) -> Written {

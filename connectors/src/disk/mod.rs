@@ -9,10 +9,11 @@
 //! - bytes of a file, and its length: after [`DiskFile::sync_data`];
 //! - names (made, linked, renamed, deleted): after [`Disk::sync_dir`] of their directory.
 //!
-//! Everything else a power cut may undo, wholly or in part, and in any order.
+//! Everything else a power cut may undo, wholly or in part, and in any order. [`SyncTimes`] tells how long syncs took.
 
 mod error;
 mod map;
+mod syncs;
 mod system;
 
 use std::io;
@@ -22,6 +23,8 @@ use recount_dataflow::store::Mapped;
 
 pub(crate) use error::OrDiskError;
 pub use error::{DiskError, is_full};
+pub(crate) use syncs::SyncClock;
+pub use syncs::{SYNC_BUCKETS_US, SyncTimes};
 pub use system::SystemDisk;
 
 /// A tree of named files.
@@ -146,6 +149,18 @@ pub trait DiskFile: Send + Sync {
 
 /// A lock that is held.
 pub trait Lock: Send + Sync {}
+
+/// Writes a file that was not there, durably but for its name. Whoever gives it a name for good makes that durable too.
+///
+/// # Errors
+/// Where the disk fails.
+pub(crate) fn write_anew(disk: &dyn Disk, path: &str, bytes: &[u8]) -> Result<(), DiskError> {
+    // A crash may have left one.
+    disk.delete(path).or_disk_error(disk, path, "can not be deleted")?;
+    let file = disk.create_new(path).or_disk_error(disk, path, "can not be made")?;
+    file.write_all_at(bytes, 0).or_disk_error(disk, path, "can not be written")?;
+    file.sync_data().or_disk_error(disk, path, "can not be synced")
+}
 
 /// Fills `buffer` from `at` on, and says how much of it: less than all at the file's end.
 ///

@@ -12,7 +12,7 @@ use super::source::native;
 use super::watch::Watch;
 
 /// How long one question waits before it is looked at why there is no answer.
-const PATIENCE: Duration = Duration::from_millis(500);
+const ASK_WAIT: Duration = Duration::from_millis(500);
 
 /// A broker of the cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Connection {
         self.watch.clear();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let cause = match self.consumer.fetch_metadata(topic, left.min(PATIENCE)) {
+            let cause = match self.consumer.fetch_metadata(topic, left.min(ASK_WAIT)) {
                 Ok(metadata) => return Ok(metadata),
                 Err(cause) => cause,
             };

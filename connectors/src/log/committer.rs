@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use recount_dataflow::domain::fact::OFFSET_END;
+
 use super::append::Appended;
 use super::format::Header;
 use super::queue::{Queue, Waiting, Work};
@@ -15,8 +17,6 @@ use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
 
 /// When to come again where the disk is full.
 const FULL_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The first offset that has no address.
-const OFFSET_END: u64 = recount_dataflow::domain::fact::OFFSET_END;
 
 /// The committer's state.
 pub(super) struct Committer {

@@ -45,8 +45,7 @@ pub use error::{AppendError, LogError, LogFailure};
 pub use format::APPEND_BYTES_MAX;
 pub use settings::{LogSettings, Retention, SyncPolicy};
 pub use source::{LOG_SOURCE, LogSource};
-pub(crate) use stats::SyncClock;
-pub use stats::{LogStats, SYNC_BUCKETS_US, SyncTimes};
+pub use stats::LogStats;
 pub use view::LogView;
 
 /// The log, open for appending. For any thread. Dropping it closes it.

@@ -68,8 +68,7 @@ impl LogSource {
             threads: Vec::new(),
         };
         for partition in 0..view.partitions() {
-            let position = positions.iter().find(|position| position.stream == partition);
-            let position = position.map_or(0, |position| position.offset);
+            let position = Position::in_stream(positions, partition).unwrap_or(0);
             let (sender, batches) = bounded(BATCHES_MAX);
             let tailer = Tailer {
                 view: Arc::clone(view),

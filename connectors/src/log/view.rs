@@ -70,8 +70,8 @@ impl LogView {
     /// Where it can not.
     pub fn check_starts(self: &Arc<Self>, positions: &[Position]) -> Result<(), LogError> {
         for partition in 0..self.partitions() {
-            let position = positions.iter().find(|position| position.stream == partition);
-            BatchReader::at(Arc::clone(self), partition, position.map_or(0, |position| position.offset))?;
+            let position = Position::in_stream(positions, partition).unwrap_or(0);
+            BatchReader::at(Arc::clone(self), partition, position)?;
         }
         self.check_reaches(positions)
     }

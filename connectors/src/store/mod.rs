@@ -1,5 +1,7 @@
 //! Checkpoint files: in the data directory, or in an object store with copies in the data directory.
 
+#[cfg(feature = "object-store")]
+pub mod bucket;
 mod directory;
 mod place;
 
@@ -8,13 +10,12 @@ use std::sync::Arc;
 use recount_dataflow::store::Store;
 
 #[cfg(feature = "object-store")]
-use crate::bucket::BucketStore;
-use crate::data_dir::DataDir;
-
+use self::bucket::BucketStore;
 pub use self::directory::DirectoryStore;
 #[cfg(feature = "object-store")]
 pub(crate) use self::directory::Unnamed;
 pub use self::place::{BucketSettings, Place, PlaceError};
+use crate::data_dir::DataDir;
 
 /// The checkpoint files of a store, wherever they are.
 pub struct CheckpointFiles {

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 #[cfg(feature = "object-store")]
-use crate::bucket::BucketError;
+use super::bucket::BucketError;
 use crate::data_dir::DataDir;
+#[cfg(feature = "object-store")]
+use crate::disk::write_anew;
 use crate::disk::{DiskError, OrDiskError as _};
 
 /// The note.
@@ -149,11 +151,7 @@ pub(super) fn note(dir: &DataDir, url: &str) -> Result<(), DiskError> {
     let disk = &*dir.disk();
     let note = Note { format: FORMAT, checkpoints: url.to_owned() };
     let text = serde_json::to_string_pretty(&note).expect("strings and numbers are JSON") + "\n";
-    // A crash may have left one.
-    disk.delete(NEW_PLACE_FILE).or_disk_error(disk, NEW_PLACE_FILE, "can not be deleted")?;
-    let file = disk.create_new(NEW_PLACE_FILE).or_disk_error(disk, NEW_PLACE_FILE, "can not be made")?;
-    file.write_all_at(text.as_bytes(), 0).or_disk_error(disk, NEW_PLACE_FILE, "can not be written")?;
-    file.sync_data().or_disk_error(disk, NEW_PLACE_FILE, "can not be synced")?;
+    write_anew(disk, NEW_PLACE_FILE, text.as_bytes())?;
     disk.rename(NEW_PLACE_FILE, PLACE_FILE).or_disk_error(disk, PLACE_FILE, "can not be made")?;
     disk.sync_dir("").or_disk_error(disk, "", "can not be synced")
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, StreamsError};
 use crate::checksum::Checksum;
 use crate::data_dir::STREAMS_DIR;
-use crate::disk::{Disk, DiskError, OrDiskError as _};
+use crate::disk::{Disk, DiskError, OrDiskError as _, write_anew};
 
 /// What a file is called until it is whole.
 const NEW_FILE: &str = "new";
@@ -63,11 +63,7 @@ pub(super) fn write(disk: &dyn Disk, checksum: Checksum, number: u32, change: &C
     let written = Written { change: change.clone(), checksum: sum(change, checksum) };
     let text = serde_json::to_string_pretty(&written).expect("strings and numbers are JSON") + "\n";
     let new = format!("{STREAMS_DIR}/{NEW_FILE}");
-    // A crash may have left one.
-    disk.delete(&new).or_disk_error(disk, &new, "can not be deleted")?;
-    let file = disk.create_new(&new).or_disk_error(disk, &new, "can not be made")?;
-    file.write_all_at(text.as_bytes(), 0).or_disk_error(disk, &new, "can not be written")?;
-    file.sync_data().or_disk_error(disk, &new, "can not be synced")?;
+    write_anew(disk, &new, text.as_bytes())?;
     let path = path(number);
     // A name is never taken from another: of two writers one fails here, and the fence says which has to end.
     disk.link(&new, &path).or_disk_error(disk, &path, "can not be made")?;

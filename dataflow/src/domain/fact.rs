@@ -21,6 +21,13 @@ pub struct Position {
     pub offset: u64,
 }
 
+impl Position {
+    /// The offset among `positions`, of which no two are of one stream, that is of this stream.
+    pub fn in_stream(positions: &[Position], stream: u16) -> Option<u64> {
+        positions.iter().find(|position| position.stream == stream).map(|position| position.offset)
+    }
+}
+
 /// Offsets fit 48 bits, so that a position is one word.
 pub const OFFSET_END: u64 = 1 << 48;
 

@@ -10,26 +10,15 @@ use tokio::task;
 use tokio::time::timeout_at;
 
 use super::errors::{CallError, ErrorReason};
+use super::outlet::{Ends, outlet};
 use super::token;
 use crate::convert::{to_wire, wire};
 use crate::evidence::Evidence;
+use crate::limits::Bounds;
 use crate::lineage::Lineage;
 
 /// How long a read may take where the client sets no deadline.
 pub(crate) const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
-
-/// The bounds of the service that are settings.
-#[derive(Clone, Copy, Debug)]
-pub struct Bounds {
-    /// Reads that run at the same time; the others wait, up to their deadlines.
-    pub concurrent_reads: usize,
-    /// Subscriptions and correction streams that are open at the same time.
-    pub subscribers: usize,
-    /// Messages that wait for one subscriber.
-    pub subscriber_messages: usize,
-    /// How long a subscriber may take nothing, with its buffer full, before it is let go.
-    pub subscriber_stall: Duration,
-}
 
 /// What all calls share.
 pub(crate) struct Shared {
@@ -95,6 +84,16 @@ impl Shared {
                 Err(CallError::new(ErrorReason::TooManyReads, message))
             }
         }
+    }
+
+    /// Opens one of a bounded number of streams of answers.
+    pub(super) fn open_stream<T>(&self, deadline: Option<Instant>) -> Result<Ends<T>, CallError> {
+        let Bounds { subscribers, subscriber_messages, subscriber_stall, .. } = self.bounds;
+        let permit = self.subscribers.clone().try_acquire_owned().map_err(|_| {
+            let message = format!("{subscribers} subscriptions are open, as many as are allowed");
+            CallError::new(ErrorReason::TooManySubscribers, message)
+        })?;
+        Ok(outlet(subscriber_messages, subscriber_stall, deadline, self.shutdown.clone(), permit))
     }
 
     /// The snapshot that a request asks for. Waits for an ingest token to be included.

@@ -9,15 +9,17 @@ use recount_dataflow::read::{Correction, ReadError};
 use tokio::task;
 
 use super::call::Shared;
-use super::errors::{CallError, ErrorReason};
-use super::outlet::{Closed, End, Outlet, Subscription, outlet};
-use super::subscribe::subscriber_permit;
+use super::errors::CallError;
+use super::outlet::{End, Outlet, Subscription};
 use crate::convert::{to_wire, wire};
 use crate::limits::STREAM_MESSAGE_BYTES;
 
 /// Epochs that are looked at together, at first; it doubles while there are no corrections.
 const STEP_MIN: u64 = 16;
 const STEP_MAX: u64 = 4_096;
+
+/// What a client hears that did not keep up.
+const SLOW: &str = "the client did not keep up; go on from the epoch named here";
 
 /// Begins a stream.
 pub(crate) async fn stream_corrections(
@@ -30,10 +32,7 @@ pub(crate) async fn stream_corrections(
         let (as_of, since, upper) = (request.from_epoch, readable.since, readable.upper);
         return Err(ReadError::AsOfTooNew { as_of, since, upper }.into());
     }
-    let permit = subscriber_permit(shared)?;
-    let bounds = shared.bounds;
-    let (outlet, last_word, subscription) =
-        outlet(bounds.subscriber_messages, bounds.subscriber_stall, deadline, shared.shutdown.clone(), permit);
+    let (outlet, last_word, subscription) = shared.open_stream(deadline)?;
     let mut streamer = Streamer { shared: shared.clone(), outlet, next: request.from_epoch };
     tokio::spawn(async move {
         let end = streamer.run(request.follow).await.err();
@@ -115,15 +114,9 @@ impl Streamer {
 
     fn last_word(&self, end: End) -> Option<CallError> {
         let error = match end {
-            End::Failed(error) => error,
-            End::Closed(Closed::Gone) => return None,
-            End::Closed(Closed::Deadline) => CallError::deadline(),
-            End::Closed(Closed::Shutdown) => CallError::shutting_down(),
-            End::Closed(Closed::Stalled) => CallError::new(
-                ErrorReason::SlowSubscriber,
-                "the client did not keep up; go on from the epoch named here",
-            ),
+            End::Failed(error) => Some(error),
+            End::Closed(closed) => closed.last_word(SLOW),
         };
-        Some(error.with("from_epoch", self.next))
+        error.map(|error| error.with("from_epoch", self.next))
     }
 }

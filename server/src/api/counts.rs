@@ -149,9 +149,7 @@ impl Page {
                 Cursor { ad_id: String::from_utf8(ad_id.to_vec()).ok()?, start_ms: i64::from_le_bytes(*start) };
             Some(Page { cursor, request: wire::GetCountsRequest::decode(request).ok()? })
         };
-        parse().ok_or_else(|| {
-            CallError::field(ErrorReason::PageTokenInvalid, "page_token", "this is no token of this service")
-        })
+        parse().ok_or_else(|| TokenKind::Counts.no_token())
     }
 
     /// The request of a page: what it leaves out is as in the first page's.

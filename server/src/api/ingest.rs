@@ -13,12 +13,12 @@ use tokio::time::timeout_at;
 
 use super::errors::{CallError, ErrorReason};
 use super::events::Events;
+use super::ingest_metrics::IngestMetrics;
 use super::ingest_token;
 use crate::clock::wall_ms;
 use crate::convert::raw;
 use crate::limits::{APPEND_PIECE_BYTES, APPENDING_BYTES_MAX, APPENDING_UNIT_BYTES, REFUSALS_MAX};
 use crate::lineage::Lineage;
-use crate::metrics::IngestMetrics;
 
 /// Where calls that bring events come to.
 #[derive(Clone)]

@@ -12,6 +12,7 @@ pub(crate) mod errors;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod ingest;
+mod ingest_metrics;
 pub(crate) mod outlet;
 mod page;
 mod reasons;
@@ -21,10 +22,10 @@ pub(crate) mod subscribe;
 mod token;
 mod unmatched;
 
-pub use self::call::Bounds;
 pub(crate) use self::call::Shared;
 pub(crate) use self::errors::CallError;
 
+pub use crate::limits::Bounds;
 use crate::lineage::Lineage;
 
 /// A token that a read can ask to see included: the next offset of each stream.

@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_stream::Stream;
 
-use super::errors::CallError;
+use super::errors::{CallError, ErrorReason};
 
 /// The sending end.
 pub(crate) struct Outlet<T> {
@@ -33,6 +33,18 @@ pub(crate) enum Closed {
     Deadline,
     /// The service goes down.
     Shutdown,
+}
+
+impl Closed {
+    /// What the subscriber is to hear of it: `slow` where it did not keep up, and nothing where nobody is there.
+    pub(super) fn last_word(self, slow: &str) -> Option<CallError> {
+        match self {
+            Closed::Gone => None,
+            Closed::Stalled => Some(CallError::new(ErrorReason::SlowSubscriber, slow)),
+            Closed::Deadline => Some(CallError::deadline()),
+            Closed::Shutdown => Some(CallError::shutting_down()),
+        }
+    }
 }
 
 /// Why a stream of answers ended before its end.
@@ -58,13 +70,16 @@ pub(crate) struct Subscription<T> {
 }
 
 /// Both ends, and where the last word goes.
-pub(crate) fn outlet<T>(
+pub(super) type Ends<T> = (Outlet<T>, oneshot::Sender<Option<CallError>>, Subscription<T>);
+
+/// Makes the ends of one stream.
+pub(super) fn outlet<T>(
     messages: usize,
     stall: Duration,
     deadline: Option<Instant>,
     shutdown: watch::Receiver<bool>,
     permit: OwnedSemaphorePermit,
-) -> (Outlet<T>, oneshot::Sender<Option<CallError>>, Subscription<T>) {
+) -> Ends<T> {
     let (sender, receiver) = mpsc::channel(messages);
     let (last_word, heard) = oneshot::channel();
     let outlet = Outlet { messages: sender, stall, deadline, shutdown };
@@ -133,7 +148,6 @@ mod tests {
     use tokio_stream::StreamExt as _;
 
     use super::*;
-    use crate::api::errors::ErrorReason;
 
     type Pair = (Outlet<u32>, oneshot::Sender<Option<CallError>>, Subscription<u32>, watch::Sender<bool>);
 

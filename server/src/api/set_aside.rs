@@ -12,7 +12,7 @@ use recount_dataflow::read::UnmatchedPlace;
 
 use super::call::Shared;
 use super::check;
-use super::errors::{CallError, ErrorReason};
+use super::errors::CallError;
 use super::page::Budget;
 use super::token::{Token, TokenKind, fingerprint};
 use super::unmatched::{self, UNMATCHED};
@@ -64,9 +64,7 @@ impl Listing {
             (shared.reader.readable().upper - 1, Begin::of_first_page(shelf, &request.reason))
         } else {
             let token = Token::decode(&request.page_token, TokenKind::SetAside, shared.lineage.number())?;
-            let (begin, reason) = Begin::decode(&token.cursor).ok_or_else(|| {
-                CallError::field(ErrorReason::PageTokenInvalid, "page_token", "this is no token of this service")
-            })?;
+            let (begin, reason) = Begin::decode(&token.cursor).ok_or_else(|| TokenKind::SetAside.no_token())?;
             // What the request of a page leaves out is as in the first page's.
             if request.reason.is_empty() {
                 request.reason = reason;

@@ -13,16 +13,18 @@ use recount_dataflow::domain::validate::TIME_END_MS;
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::read::{ReadError, Row, RowChange, Snapshot};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task;
 
 use super::call::Shared;
 use super::check;
 use super::errors::{CallError, ErrorReason};
-use super::outlet::{Closed, End, Outlet, Subscription, outlet};
+use super::outlet::{End, Outlet, Subscription};
 use super::token::{Token, TokenKind, fingerprint};
 use crate::convert::{base64, to_wire, wire};
 use crate::limits::STREAM_MESSAGE_BYTES;
+
+/// What a subscriber hears that did not keep up.
+const SLOW: &str = "the subscriber did not keep up; resume with the last token, or begin with a snapshot";
 
 /// What is subscribed to.
 struct Topic {
@@ -59,10 +61,7 @@ pub(crate) async fn subscribe(
         false => Some(resume(shared, &topic, &request.resume_token)?),
     };
 
-    let permit = subscriber_permit(shared)?;
-    let bounds = shared.bounds;
-    let (outlet, last_word, subscription) =
-        outlet(bounds.subscriber_messages, bounds.subscriber_stall, deadline, shared.shutdown.clone(), permit);
+    let (outlet, last_word, subscription) = shared.open_stream(deadline)?;
     let mut subscriber = Subscriber { shared: shared.clone(), topic: Arc::new(topic), outlet, sent: resumed };
     let begin = match (resumed, request.snapshot) {
         (Some(_), _) => None,
@@ -79,14 +78,6 @@ pub(crate) async fn subscribe(
         drop(outlet);
     });
     Ok(subscription)
-}
-
-/// One of a bounded number of streams.
-pub(crate) fn subscriber_permit(shared: &Shared) -> Result<OwnedSemaphorePermit, CallError> {
-    shared.subscribers.clone().try_acquire_owned().map_err(|_| {
-        let message = format!("{} subscriptions are open, as many as are allowed", shared.bounds.subscribers);
-        CallError::new(ErrorReason::TooManySubscribers, message)
-    })
 }
 
 /// The epoch of a resume token, refused where its changes have left the history.
@@ -123,10 +114,7 @@ impl Subscriber {
     fn finish(self, end: End) -> (Option<CallError>, Outlet<wire::SubscribeResponse>) {
         let error = match end {
             End::Failed(error) => Some(error),
-            End::Closed(Closed::Gone) => None,
-            End::Closed(Closed::Deadline) => Some(self.with_token(CallError::deadline())),
-            End::Closed(Closed::Shutdown) => Some(self.with_token(CallError::shutting_down())),
-            End::Closed(Closed::Stalled) => Some(self.slow()),
+            End::Closed(closed) => closed.last_word(SLOW).map(|error| self.with_token(error)),
         };
         (error, self.outlet)
     }
@@ -217,8 +205,7 @@ impl Subscriber {
     }
 
     fn slow(&self) -> CallError {
-        let message = "the subscriber did not keep up; resume with the last token, or begin with a snapshot";
-        self.with_token(CallError::new(ErrorReason::SlowSubscriber, message))
+        self.with_token(CallError::new(ErrorReason::SlowSubscriber, SLOW))
     }
 }
 

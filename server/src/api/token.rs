@@ -32,6 +32,16 @@ impl TokenKind {
             TokenKind::Ingest => (ErrorReason::IngestTokenInvalid, "read.at_least"),
         }
     }
+
+    fn refused(self, message: &str) -> CallError {
+        let (reason, field) = self.invalid();
+        CallError::field(reason, field, message)
+    }
+
+    /// What was given as a token of this kind is none of ours.
+    pub(super) fn no_token(self) -> CallError {
+        self.refused("this is no token of this service")
+    }
 }
 
 /// A token's contents.
@@ -61,16 +71,12 @@ impl Token {
     /// Reads a token and refuses it where it is damaged, of another kind or of another store.
     /// Whose request it belongs to is checked apart, since a token may carry its request.
     pub(crate) fn decode(bytes: &[u8], kind: TokenKind, lineage: u64) -> Result<Token, CallError> {
-        let (reason, field) = kind.invalid();
-        let refuse = |message: &str| Err(CallError::field(reason, field, message));
-        let Some((content, checksum)) = bytes.split_last_chunk::<8>() else {
-            return refuse("this is no token of this service");
-        };
+        let (content, checksum) = bytes.split_last_chunk::<8>().ok_or_else(|| kind.no_token())?;
         if content.len() < HEAD_BYTES || fingerprint(content).to_le_bytes() != *checksum {
-            return refuse("the token is damaged; pass it on as it was given, byte for byte");
+            return Err(kind.refused("the token is damaged; pass it on as it was given, byte for byte"));
         }
         if content[0] != VERSION || content[1] != kind as u8 {
-            return refuse("the token belongs to another call, or to another version of the service");
+            return Err(kind.refused("the token belongs to another call, or to another version of the service"));
         }
         let word = |index: usize| {
             let at = 2 + index * 8;
@@ -80,7 +86,7 @@ impl Token {
         let token = Token { kind, lineage: word(0), epoch: word(1), request: word(2), cursor };
         if token.lineage != lineage {
             let message = "the token was given by another run of the service, whose epochs were others; begin anew";
-            return Err(CallError::field(ErrorReason::LineageChanged, field, message));
+            return Err(CallError::field(ErrorReason::LineageChanged, kind.invalid().1, message));
         }
         Ok(token)
     }
@@ -90,8 +96,7 @@ impl Token {
         if self.request == request {
             return Ok(());
         }
-        let (reason, field) = self.kind.invalid();
-        Err(CallError::field(reason, field, "the token belongs to a request with other parameters"))
+        Err(self.kind.refused("the token belongs to a request with other parameters"))
     }
 }
 
@@ -116,8 +121,7 @@ pub(crate) fn decode_positions(bytes: &[u8], lineage: u64) -> Result<Vec<(u16, u
     let token = Token::decode(bytes, TokenKind::Ingest, lineage)?;
     let (entries, rest) = token.cursor.as_chunks::<10>();
     if !rest.is_empty() {
-        let (reason, field) = TokenKind::Ingest.invalid();
-        return Err(CallError::field(reason, field, "the token is damaged; pass it on as it was given"));
+        return Err(TokenKind::Ingest.refused("the token is damaged; pass it on as it was given"));
     }
     let position = |entry: &[u8; 10]| {
         let (stream, next) = entry.split_at(2);

@@ -9,11 +9,11 @@ use recount_connectors::disk::SystemDisk;
 use recount_connectors::store::CheckpointFiles;
 use recount_dataflow::checkpoint::{CheckpointInfo, Checkpoints, Listed};
 use serde_json::json;
-use tokio::runtime::Builder;
 use tonic::Request;
 
-use super::query::{print, refused};
+use super::query::refused;
 use super::settings::given;
+use super::stdout::print;
 use super::table::{Align, Style, Table, grouped, time};
 use super::{CliError, Global, logging};
 use crate::convert::wire;
@@ -68,10 +68,7 @@ pub(super) fn run(global: &Global, command: &CheckpointCommand) -> Result<(), Cl
 fn now(global: &Global, args: &NowArgs) -> Result<(), CliError> {
     let config = global.load(given([("grpc.addr", "--addr", &args.addr)]))?;
     logging::start(&config)?;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
+    let runtime = super::runtime()?;
     let written = runtime.block_on(async {
         let channel = super::query::connect(config.grpc_addr, config.query_timeout).await?;
         let answer = AdminServiceClient::new(channel).checkpoint(Request::new(wire::CheckpointRequest {})).await;
@@ -115,14 +112,14 @@ fn verify(global: &Global, args: &DirArgs) -> Result<(), CliError> {
             Ok(_) => checkpoints.load_kept(listed.number),
             Err(_) => checkpoints.load(listed.number).map(Some),
         };
-        let state = match loaded {
-            Ok(Some(_)) => WHOLE.to_owned(),
+        let damage = match loaded {
+            Ok(Some(_)) => None,
             // The service has let go of it meanwhile.
             Ok(None) => continue,
-            Err(error) => error.to_string(),
+            Err(error) => Some(error.to_string()),
         };
-        damaged += usize::from(state != WHOLE);
-        lines.push(Line::of(listed, state));
+        damaged += usize::from(damage.is_some());
+        lines.push(Line::of(listed, damage.unwrap_or_else(|| WHOLE.to_owned())));
     }
     show(&lines, args.json)?;
     match damaged {

@@ -1,13 +1,13 @@
 //! `recount completions` and `recount man`.
 
-use std::io::{self, Write as _};
+use std::io;
 
 use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
 use super::CliError;
-use super::error::stdout_error;
+use super::stdout::{print_bytes, stdout_error};
 
 /// What to complete for.
 #[derive(Debug, Args)]
@@ -21,7 +21,7 @@ pub(super) struct CompletionsArgs {
 pub(super) fn run(args: &CompletionsArgs, command: &mut Command) -> Result<(), CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, command, "recount", &mut script);
-    io::stdout().write_all(&script).map_err(|cause| stdout_error(&cause))
+    print_bytes(&script)
 }
 
 /// Writes the manual: the page of `recount`, then one of every command.
@@ -29,7 +29,7 @@ pub(super) fn man(mut command: Command) -> Result<(), CliError> {
     command.build();
     let mut pages = Vec::new();
     write_pages(command, &mut pages).map_err(|cause| stdout_error(&cause))?;
-    io::stdout().write_all(&pages).map_err(|cause| stdout_error(&cause))
+    print_bytes(&pages)
 }
 
 fn write_pages(command: Command, pages: &mut Vec<u8>) -> io::Result<()> {

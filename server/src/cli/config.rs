@@ -2,11 +2,10 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use clap::Subcommand;
 
-use super::error::stdout_error;
+use super::stdout::print;
 use super::{CliError, Global, serve};
 use crate::config::{Config, KEYS, Key, Layers, shown};
 
@@ -33,10 +32,7 @@ pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), CliErr
             eprintln!("recount: the settings can be used");
             Ok(())
         }
-        ConfigCommand::Show { origin } => {
-            let text = show(&layers, *origin);
-            io::stdout().write_all(text.as_bytes()).map_err(|cause| stdout_error(&cause))
-        }
+        ConfigCommand::Show { origin } => print(&show(&layers, *origin)),
     }
 }
 

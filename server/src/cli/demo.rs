@@ -1,6 +1,5 @@
 //! `recount demo`: a workload, its replay, and what came out.
 
-use std::io::{self, Write as _};
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,10 +10,9 @@ use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::KeptWindows;
 use recount_dataflow::read::Correction;
 
-use super::error::stdout_error;
 use super::progress::{Progress, Unit};
-use super::replay::{self, OutputArgs, Replayed};
-use super::replay_outputs::Outputs;
+use super::replay::{self, OutputArgs, Outputs, Replayed};
+use super::stdout::print;
 use super::table::{Align, Style, Table, grouped, money, time};
 use super::{CliError, Global, logging};
 
@@ -158,9 +156,4 @@ fn corrections_text(replayed: &Replayed, corrections: &[Correction], style: Styl
         table.render(style),
         causes.join(", ")
     )
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|cause| stdout_error(&cause))
 }

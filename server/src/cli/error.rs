@@ -1,11 +1,11 @@
 //! How commands fail, and with which exit code.
 
-use std::io;
 use std::process::ExitCode;
 
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::output::file::WriteError;
 
 /// Why a command ended early.
 #[derive(Debug, Error)]
@@ -68,10 +68,11 @@ impl From<recount_dataflow::read::ReadError> for CliError {
     }
 }
 
-/// What writing to standard output may end with.
-pub(crate) fn stdout_error(cause: &io::Error) -> CliError {
-    match cause.kind() {
-        io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
-        _ => CliError::failed(format!("standard output can not be written: {cause}")),
+impl From<WriteError> for CliError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Closed => CliError::BrokenPipe,
+            other => CliError::failed(other.to_string()),
+        }
     }
 }

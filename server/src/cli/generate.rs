@@ -8,8 +8,8 @@ use recount_connectors::workload::{OutputError, Workload, WorkloadSettings, writ
 use super::progress::{Progress, Unit};
 use super::table::grouped;
 use super::{CliError, Global, logging};
-use crate::config::duration;
 use crate::convert::time::parse_time;
+use crate::convert::units::duration;
 
 /// What to generate.
 #[derive(Debug, Args)]

@@ -15,10 +15,9 @@ mod quarantine;
 mod query;
 mod rebuild;
 mod replay;
-mod replay_outputs;
-mod replay_table;
 mod serve;
 mod settings;
+mod stdout;
 mod table;
 mod verify;
 
@@ -26,6 +25,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use tokio::runtime::{Builder, Runtime};
 
 pub(crate) use self::error::CliError;
 
@@ -127,4 +127,10 @@ fn run(global: &Global, command: Command) -> Result<(), CliError> {
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
         Command::Man => completions::man(Cli::command()),
     }
+}
+
+/// What a command asks a service on.
+fn runtime() -> Result<Runtime, CliError> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work below this is over before a bar would be read.
-const PATIENCE: Duration = Duration::from_secs(2);
+const BAR_AFTER: Duration = Duration::from_secs(2);
 
 /// What the bar counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl Progress {
     pub(super) fn at(&mut self, done: u64, note: impl FnOnce() -> String) {
         let Some(bar) = &self.bar else { return };
         bar.set_position(done);
-        if self.started.elapsed() < PATIENCE {
+        if self.started.elapsed() < BAR_AFTER {
             return;
         }
         if bar.is_hidden() {

@@ -6,8 +6,8 @@ use clap::Args;
 use recount_dataflow::engine::{History, Settings};
 
 use super::progress::{Progress, Unit};
-use super::query::print;
 use super::settings::{EngineArgs, RulesArgs};
+use super::stdout::print;
 use super::table::grouped;
 use super::{CliError, Global, logging};
 use crate::store::rebuild::{Rebuilt, rebuild};

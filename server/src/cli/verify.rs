@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::stdout_error;
 use super::progress::{Progress, Unit};
 use super::settings::given;
+use super::stdout::print;
 use super::table::grouped;
 use super::{CliError, Global, kafka_source, logging};
 use crate::store::verify::{Verified, VerifyError, verify};
@@ -39,13 +39,12 @@ pub(super) fn run(global: &Global, args: &VerifyArgs) -> Result<(), CliError> {
         VerifyError::Mismatch(what) => CliError::Mismatch(what),
         other => CliError::failed(other.to_string()),
     })?;
-    print(&verified, args.json)
+    print(&text(&verified, args.json))
 }
 
-fn print(verified: &Verified, json: bool) -> Result<(), CliError> {
-    use std::io::Write as _;
+fn text(verified: &Verified, json: bool) -> String {
     let &Verified { from, first, newest, records, checkpoints } = verified;
-    let text = if json {
+    if json {
         let line = serde_json::json!({
             "from_checkpoint": from, "first_epoch": first, "newest_epoch": newest, "records": records,
             "checkpoints": checkpoints,
@@ -58,6 +57,5 @@ fn print(verified: &Verified, json: bool) -> Result<(), CliError> {
              hold the same state\n",
             grouped(records)
         )
-    };
-    std::io::stdout().write_all(text.as_bytes()).map_err(|cause| stdout_error(&cause))
+    }
 }

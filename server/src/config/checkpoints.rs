@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use recount_connectors::store::{BucketSettings, Place, PlaceError};
 
-use super::kafka::properties;
+use super::structured::properties;
 use super::{Config, ConfigError, Read};
 
 /// A request that is repeated at all takes this long.
@@ -47,7 +47,7 @@ impl Read<'_> {
 
 #[cfg(feature = "object-store")]
 fn check(settings: &BucketSettings) -> Result<(), ConfigError> {
-    recount_connectors::bucket::check(settings).map_err(|error| ConfigError::new(error.to_string()))
+    recount_connectors::store::bucket::check(settings).map_err(|error| ConfigError::new(error.to_string()))
 }
 
 /// Without object stores at hand nothing is known of their options.
@@ -59,7 +59,7 @@ fn check(_: &BucketSettings) -> Result<(), ConfigError> {
 /// Whether the value of an option must not be shown.
 #[cfg(feature = "object-store")]
 pub(super) fn is_secret(name: &str) -> bool {
-    recount_connectors::bucket::is_secret(name)
+    recount_connectors::store::bucket::is_secret(name)
 }
 
 /// Without object stores at hand nothing is shown.

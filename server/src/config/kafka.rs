@@ -6,7 +6,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{ConfigError, Read, units, unless_off};
+use super::structured::{properties, value};
+use super::{ConfigError, Read, unless_off};
+use crate::convert::units;
 
 /// Longest name of a topic that Kafka allows.
 const TOPIC_BYTES_MAX: usize = 249;
@@ -97,11 +99,6 @@ pub(super) fn is_secret(_: &str) -> bool {
     true
 }
 
-/// The value of a setting that is written as TOML.
-pub(super) fn value(text: &str) -> Result<toml::Table, String> {
-    format!("value = {text}").parse().map_err(|_| format!("{text:?} is no TOML value"))
-}
-
 fn topics(text: &str) -> Result<Vec<TopicConfig>, String> {
     let parsed = value(text)?.try_into::<Topics>();
     let topics = parsed.map_err(|error| format!("every topic has a name and a format: {}", error.message()))?.value;
@@ -124,37 +121,6 @@ fn topics(text: &str) -> Result<Vec<TopicConfig>, String> {
         }
     }
     Ok(topics)
-}
-
-/// The free keys of the setting `name`.
-pub(super) fn properties(name: &str, text: &str) -> Result<BTreeMap<String, String>, String> {
-    let table = value(text).ok().and_then(|mut value| value.remove("value"));
-    let Some(toml::Value::Table(table)) = table else {
-        return Err(format!("write [{name}] with a line a property"));
-    };
-    let mut properties = BTreeMap::new();
-    flatten("", table, &mut properties)?;
-    Ok(properties)
-}
-
-/// Names with dots may be written with quotes or without.
-fn flatten(prefix: &str, table: toml::Table, found: &mut BTreeMap<String, String>) -> Result<(), String> {
-    for (entry, value) in table {
-        let name = if prefix.is_empty() { entry } else { format!("{prefix}.{entry}") };
-        let text = match value {
-            toml::Value::String(text) => text,
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Boolean(on) => on.to_string(),
-            toml::Value::Float(number) => number.to_string(),
-            toml::Value::Table(inner) => {
-                flatten(&name, inner, found)?;
-                continue;
-            }
-            other => return Err(format!("{name} is a {}; write text, a number or true/false", other.type_str())),
-        };
-        found.insert(name, text);
-    }
-    Ok(())
 }
 
 fn start(text: &str) -> Result<StartConfig, String> {

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use recount_dataflow::domain::window::Granularity;
 
-use super::kafka::{KafkaConfig, properties, value};
-use super::{ConfigError, Read, units};
+use super::kafka::KafkaConfig;
+use super::structured::{properties, value};
+use super::{ConfigError, Read};
+use crate::convert::names::granularity_name;
+use crate::convert::units;
 
 /// What stands for the broker's own default.
 const BROKERS: &str = "default";
@@ -46,8 +49,22 @@ pub(crate) struct KafkaSink {
     pub(crate) topic: String,
     pub(crate) partitions: Option<u16>,
     pub(crate) replication: Option<u16>,
-    pub(crate) exactly_once: bool,
-    pub(crate) protobuf: bool,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) format: FormatConfig,
+}
+
+/// How often a message may arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DeliveryConfig {
+    ExactlyOnce,
+    AtLeastOnce,
+}
+
+/// How a message is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FormatConfig {
+    Json,
+    Protobuf,
 }
 
 /// The sink of rows.
@@ -85,29 +102,8 @@ impl Read<'_> {
                 )),
             };
         }
-        let topics = [&corrections, &counts].map(|sink| sink.as_ref().map(|sink| sink.topic.as_str()));
-        let is_twice = topics[0].is_some() && topics[0] == topics[1];
-        if is_twice || topics.contains(&Some(&progress_topic)) {
-            return Err(ConfigError::new(
-                "two of sink.kafka.corrections.topic, sink.kafka.counts.topic and sink.kafka.progress_topic are the same",
-            ));
-        }
-        let others: Vec<&str> = topics.into_iter().flatten().chain([progress_topic.as_str()]).collect();
-        let mut letters = dead_letters.iter().flat_map(|letters| letters.topics.values());
-        if let Some(dlq) = letters.find(|dlq| others.contains(&dlq.as_str())) {
-            return Err(ConfigError::new(format!("source.kafka.topics: dlq {dlq:?} is a topic of sink.kafka too")));
-        }
-        let (bootstrap_servers, properties) = match (named.is_empty(), source) {
-            (false, _) => (named, own),
-            (true, Some(source)) => {
-                let both = source.properties.iter().map(|(name, value)| (name.clone(), value.clone())).chain(own);
-                (source.bootstrap_servers.clone(), both.collect())
-            }
-            (true, None) => {
-                let message = "sink.kafka.bootstrap_servers is missing; write where the brokers are";
-                return Err(ConfigError::new(message));
-            }
-        };
+        check_topics([&corrections, &counts], &progress_topic, dead_letters.as_ref())?;
+        let (bootstrap_servers, properties) = brokers(named, own, source)?;
         Ok(Some(KafkaSinks {
             bootstrap_servers,
             properties,
@@ -141,18 +137,55 @@ impl Read<'_> {
             topic: self.with(&key("topic"), |text| Ok(text.trim().to_owned()))?,
             partitions: self.with(&key("partitions"), unless_brokers)?,
             replication: self.with("sink.kafka.replication", unless_brokers)?,
-            exactly_once: self.with(&key("delivery"), |text| match text {
-                "exactly-once" => Ok(true),
-                "at-least-once" => Ok(false),
+            delivery: self.with(&key("delivery"), |text| match text {
+                "exactly-once" => Ok(DeliveryConfig::ExactlyOnce),
+                "at-least-once" => Ok(DeliveryConfig::AtLeastOnce),
                 _ => Err(format!("{text:?} is no delivery; write exactly-once or at-least-once")),
             })?,
-            protobuf: self.with(&key("format"), |text| match text {
-                "json" => Ok(false),
-                "protobuf" => Ok(true),
+            format: self.with(&key("format"), |text| match text {
+                "json" => Ok(FormatConfig::Json),
+                "protobuf" => Ok(FormatConfig::Protobuf),
                 _ => Err(format!("{text:?} is no format; write json or protobuf")),
             })?,
         };
         Ok(Some(sink).filter(|sink| !sink.topic.is_empty()))
+    }
+}
+
+/// Refuses one topic for two things.
+fn check_topics(
+    sinks: [&Option<KafkaSink>; 2],
+    progress_topic: &str,
+    dead_letters: Option<&KafkaDeadLetters>,
+) -> Result<(), ConfigError> {
+    let topics = sinks.map(|sink| sink.as_ref().map(|sink| sink.topic.as_str()));
+    let is_twice = topics[0].is_some() && topics[0] == topics[1];
+    if is_twice || topics.contains(&Some(progress_topic)) {
+        return Err(ConfigError::new(
+            "two of sink.kafka.corrections.topic, sink.kafka.counts.topic and sink.kafka.progress_topic are the same",
+        ));
+    }
+    let others: Vec<&str> = topics.into_iter().flatten().chain([progress_topic]).collect();
+    let mut letters = dead_letters.into_iter().flat_map(|letters| letters.topics.values());
+    match letters.find(|dlq| others.contains(&dlq.as_str())) {
+        Some(dlq) => Err(ConfigError::new(format!("source.kafka.topics: dlq {dlq:?} is a topic of sink.kafka too"))),
+        None => Ok(()),
+    }
+}
+
+/// The brokers that are `named`, or those of the source, and the properties for them: the source's too, where its brokers are taken.
+fn brokers(
+    named: String,
+    own: BTreeMap<String, String>,
+    source: Option<&KafkaConfig>,
+) -> Result<(String, BTreeMap<String, String>), ConfigError> {
+    match (named.is_empty(), source) {
+        (false, _) => Ok((named, own)),
+        (true, Some(source)) => {
+            let both = source.properties.iter().map(|(name, value)| (name.clone(), value.clone())).chain(own);
+            Ok((source.bootstrap_servers.clone(), both.collect()))
+        }
+        (true, None) => Err(ConfigError::new("sink.kafka.bootstrap_servers is missing; write where the brokers are")),
     }
 }
 
@@ -168,12 +201,9 @@ fn granularities(text: &str) -> Result<Vec<Granularity>, String> {
     let problem = || format!("{text:?} is no list of minute, five-minutes, hour and day");
     let value = value(text)?.remove("value");
     let written = value.as_ref().and_then(toml::Value::as_array).ok_or_else(problem)?;
-    let one = |value: &toml::Value| match value.as_str() {
-        Some("minute") => Ok(Granularity::Minute),
-        Some("five-minutes") => Ok(Granularity::FiveMinutes),
-        Some("hour") => Ok(Granularity::Hour),
-        Some("day") => Ok(Granularity::Day),
-        _ => Err(problem()),
+    let one = |value: &toml::Value| {
+        let name = value.as_str();
+        Granularity::ALL.into_iter().find(|&one| name == Some(granularity_name(one))).ok_or_else(problem)
     };
     let mut granularities = written.iter().map(one).collect::<Result<Vec<_>, _>>()?;
     granularities.sort_unstable();
@@ -214,10 +244,10 @@ mod tests {
         let sinks = read(text).expect("it fits").expect("topics are named");
         assert_eq!((sinks.properties["linger.ms"].as_str(), sinks.transaction_timeout.as_secs()), ("3", 10));
         let corrections = sinks.corrections.expect("it is named");
-        assert!(!corrections.exactly_once && corrections.protobuf);
+        assert_eq!((corrections.delivery, corrections.format), (DeliveryConfig::AtLeastOnce, FormatConfig::Protobuf));
         let counts = sinks.counts.expect("it is named");
         assert_eq!(counts.granularities, [Granularity::Minute, Granularity::Hour]);
-        assert_eq!((counts.sink.exactly_once, counts.sink.partitions), (true, Some(4)));
+        assert_eq!((counts.sink.delivery, counts.sink.partitions), (DeliveryConfig::ExactlyOnce, Some(4)));
         assert!(read("").expect("nothing is given").is_none());
     }
 

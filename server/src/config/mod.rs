@@ -6,7 +6,7 @@ mod kafka;
 mod kafka_sink;
 mod keys;
 mod layers;
-mod units;
+mod structured;
 
 use std::env;
 use std::net::SocketAddr;
@@ -25,12 +25,18 @@ use thiserror::Error;
 pub(crate) use self::kafka::KafkaConfig;
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::{StartConfig, TopicConfig};
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka_sink::{DeliveryConfig, FormatConfig};
 #[cfg_attr(not(feature = "kafka"), expect(unused_imports, reason = "they are read, and refused"))]
 pub(crate) use self::kafka_sink::{KafkaDeadLetters, KafkaSink, KafkaSinks};
 pub(crate) use self::keys::{KEYS, Key};
 pub(crate) use self::layers::{FlagSetting, Layers};
-pub(crate) use self::units::duration;
-use crate::api::Bounds;
+use crate::convert::units;
+use crate::limits::{
+    Bounds, CHECKPOINTS_KEPT_MAX, CHECKPOINTS_KEPT_MIN, CONCURRENT_READS_MAX, CONCURRENT_STREAMS_MAX,
+    EPOCH_RECORDS_MAX, EPOCHS_IN_FLIGHT_MAX, HISTORY_EPOCHS_MAX, PARTITIONS_MAX, SUBSCRIBER_MESSAGES_MAX,
+    SUBSCRIBERS_MAX, WORKERS_MAX,
+};
 
 /// Settings that can not be used, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -52,7 +58,7 @@ pub(crate) fn shown(name: &str, text: &str) -> String {
         name if name.ends_with(".properties") => kafka::is_secret,
         _ => return text.to_owned(),
     };
-    let Ok(properties) = kafka::properties(name, text) else { return text.to_owned() };
+    let Ok(properties) = structured::properties(name, text) else { return text.to_owned() };
     let shown = |(name, value): (String, String)| {
         let value = if is_secret(&name) { "[hidden]".to_owned() } else { value };
         (name, toml::Value::String(value))
@@ -129,30 +135,30 @@ impl TryFrom<&Layers> for Config {
             },
             counts_retention_ms: read.retention_ms("rules.counts_retention")?,
             workers: read.workers()?,
-            epoch_records: read.number("engine.epoch_records", 1, 10_000_000)?,
+            epoch_records: read.number("engine.epoch_records", 1, EPOCH_RECORDS_MAX)?,
             epoch_interval: read.duration("engine.epoch_interval", Duration::from_millis(1))?,
-            epochs_in_flight: read.number("engine.epochs_in_flight", 1, 1_024)?,
+            epochs_in_flight: read.number("engine.epochs_in_flight", 1, EPOCHS_IN_FLIGHT_MAX)?,
             history: History {
                 age: read.duration("engine.history", Duration::ZERO)?,
-                epochs: read.number("engine.history_epochs", 1, 1_000_000)? as u64,
+                epochs: read.number("engine.history_epochs", 1, HISTORY_EPOCHS_MAX)? as u64,
                 bytes: read.with("engine.history_bytes", units::size)?,
             },
             grpc_addr: read.parsed("grpc.addr", "an address and a port, as in 127.0.0.1:50051")?,
             http_addr: read.parsed("http.addr", "an address and a port, as in 127.0.0.1:8080")?,
-            concurrent_streams: read.number("grpc.concurrent_streams", 1, 65_536)? as u32,
+            concurrent_streams: read.number("grpc.concurrent_streams", 1, CONCURRENT_STREAMS_MAX)? as u32,
             bounds: Bounds {
-                concurrent_reads: read.number("grpc.concurrent_reads", 1, 512)?,
-                subscribers: read.number("grpc.subscribers", 1, 65_536)?,
-                subscriber_messages: read.number("grpc.subscriber_messages", 1, 4_096)?,
+                concurrent_reads: read.number("grpc.concurrent_reads", 1, CONCURRENT_READS_MAX)?,
+                subscribers: read.number("grpc.subscribers", 1, SUBSCRIBERS_MAX)?,
+                subscriber_messages: read.number("grpc.subscriber_messages", 1, SUBSCRIBER_MESSAGES_MAX)?,
                 subscriber_stall: read.duration("grpc.subscriber_stall", Duration::from_millis(1))?,
             },
             drain: read.duration("grpc.drain", Duration::ZERO)?,
-            partitions: read.number("store.partitions", 1, 4_096)? as u16,
+            partitions: read.number("store.partitions", 1, PARTITIONS_MAX)? as u16,
             log: read.log()?,
             place: read.place()?,
             checkpoint_interval: read.duration("checkpoint.interval", Duration::from_millis(10))?,
             checkpoint_records: read.number("checkpoint.records", 1, usize::MAX)? as u64,
-            checkpoints_kept: read.number("checkpoint.keep", 2, 1_000)?,
+            checkpoints_kept: read.number("checkpoint.keep", CHECKPOINTS_KEPT_MIN, CHECKPOINTS_KEPT_MAX)?,
             memory_budget: Some(read.with("store.memory_budget", units::size)? as u64).filter(|&bytes| bytes > 0),
             kafka_sinks: read.kafka_sinks(kafka.as_ref())?,
             kafka,
@@ -265,7 +271,7 @@ impl Read<'_> {
     fn workers(&self) -> Result<usize, ConfigError> {
         match self.layers.get("engine.workers") {
             (keys::CORES, _) => Ok(thread::available_parallelism().map_or(1, NonZeroUsize::get)),
-            _ => self.number("engine.workers", 1, 256),
+            _ => self.number("engine.workers", 1, WORKERS_MAX),
         }
     }
 }

@@ -7,7 +7,6 @@ mod ingest;
 mod status;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,10 +22,8 @@ use crate::convert::FILE_DESCRIPTOR_SET;
 use crate::convert::raw::ingest_service_server::IngestServiceServer;
 use crate::convert::wire::admin_service_server::AdminServiceServer;
 use crate::convert::wire::counts_service_server::CountsServiceServer;
+use crate::limits::KEEP_ALIVE_EVERY;
 use crate::store::Trigger;
-
-/// How often a client is asked whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// Every service. Health turns to `NOT_SERVING` with the flag.
 pub(crate) async fn router(
@@ -56,7 +53,7 @@ pub(crate) async fn router(
         .expect("the descriptors were encoded by our own build");
     Server::builder()
         .max_concurrent_streams(concurrent_streams)
-        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
         .add_service(health_service)
         .add_service(reflection)
         .add_service(CountsApi::server(shared))

@@ -19,7 +19,7 @@ impl From<CallError> for HttpError {
 
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
-        let mut response = super::reads::json_response(status(self.0.reason), body(&self.0).to_string());
+        let mut response = super::answer::json_response(status(self.0.reason), body(&self.0).to_string());
         if let Some(wait) = self.0.retry_after() {
             // The header has whole seconds alone.
             let seconds = wait.as_millis().div_ceil(1_000) as u64;

@@ -17,8 +17,8 @@ use tokio::task;
 use tokio::time::timeout_at;
 
 use super::Http;
+use super::answer::{Answer, json_response};
 use super::params::Params;
-use super::reads::{Answer, json_response};
 use crate::api::errors::{CallError, ErrorReason};
 use crate::api::events::Events;
 use crate::api::ingest::{Ingest, Judged};

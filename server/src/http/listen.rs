@@ -14,12 +14,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX};
+use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_HEAD_BYTES_MAX, KEEP_ALIVE_EVERY};
 
 /// How long a client may take to say what it wants, on a new connection or on one that it keeps.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often an HTTP/2 client is asked whether it is still there.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// What to wait for where the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,7 +69,7 @@ fn builder(concurrent_streams: u32) -> Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_interval(KEEP_ALIVE_EVERY)
         .max_concurrent_streams(concurrent_streams)
         .max_header_list_size(HTTP_HEAD_BYTES_MAX as u32);
     builder

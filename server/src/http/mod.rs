@@ -1,8 +1,10 @@
 //! HTTP: the questions of [`crate::api`] for curl, browsers and SDKs, in the contract's JSON.
 //!
-//! [`params`] reads what stands in an address, [`listen`] accepts connections within bounds, [`error`] writes refusals, [`sse`]
-//! writes epochs as server-sent events, [`entrance`] answers while the service starts. The rest is a file a group of routes.
+//! [`params`] reads what stands in an address, [`listen`] accepts connections within bounds, [`answer`] writes answers and [`error`]
+//! refusals, [`sse`] writes epochs as server-sent events, [`entrance`] answers while the service starts. The rest is a file a group of
+//! routes.
 
+mod answer;
 mod entrance;
 mod error;
 mod events;
@@ -33,7 +35,7 @@ use crate::metrics::Metrics;
 struct Http {
     shared: Arc<Shared>,
     metrics: Arc<Metrics>,
-    /// `None` where the service reads files.
+    /// Where events are taken in, or why they are not.
     door: Door,
     bodies: Arc<Bodies>,
 }

@@ -8,9 +8,9 @@ use percent_encoding::percent_decode_str;
 
 use crate::api::call::DEADLINE_DEFAULT;
 use crate::api::errors::{CallError, ErrorReason};
-use crate::config::duration;
 use crate::convert::from_json::granularity_number;
 use crate::convert::time::parse_time;
+use crate::convert::units::duration;
 use crate::convert::{base64, wire};
 
 /// Longest deadline; a client that wants to wait longer asks again.

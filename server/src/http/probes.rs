@@ -6,8 +6,8 @@ use axum::response::IntoResponse as _;
 use tokio::task;
 
 use super::Http;
+use super::answer::Answer;
 use super::error::HttpError;
-use super::reads::Answer;
 use crate::api::CallError;
 
 /// The text that Prometheus takes.

@@ -4,25 +4,19 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::response::Response;
+use axum::http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use recount_dataflow::domain::validate::Shelf;
 use tokio::task;
 use tokio::time::timeout_at;
 
 use super::Http;
-use super::error::HttpError;
+use super::answer::{Answer, ok};
 use super::params::Params;
 use crate::api::errors::{CallError, ErrorReason};
 use crate::api::{counts, explain, set_aside, status};
-use crate::convert::json::ToJson;
 use crate::convert::{from_json, wire};
 use crate::limits::{INLINE_ROWS_MAX, REQUEST_BYTES_MAX};
-
-/// An answer, or why there is none.
-pub(super) type Answer = Result<Response, HttpError>;
 
 /// `GET /v1/counts`.
 pub(super) async fn counts(State(http): State<Http>, uri: Uri, headers: HeaderMap) -> Answer {
@@ -148,18 +142,4 @@ async fn request_body(body: Body, deadline: Instant) -> Result<Vec<u8>, CallErro
         }
         Err(cause) => Err(CallError::new(ErrorReason::BodyInvalid, format!("the body can not be read: {cause}"))),
     }
-}
-
-fn ok(message: &impl ToJson) -> Response {
-    let mut body = Vec::new();
-    message.write_json(&mut body);
-    json_response(StatusCode::OK, body)
-}
-
-/// A response of JSON.
-pub(super) fn json_response(status: StatusCode, body: impl Into<Body>) -> Response {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

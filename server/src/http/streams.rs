@@ -13,9 +13,9 @@ use tokio::time::{Instant, interval_at};
 use tokio_stream::StreamExt as _;
 
 use super::Http;
+use super::answer::Answer;
 use super::error;
 use super::params::{Params, invalid};
-use super::reads::Answer;
 use super::sse::{EventWriter, KEEP_ALIVE, OfEpoch};
 use crate::api::errors::CallError;
 use crate::api::outlet::Subscription;

@@ -14,9 +14,14 @@ use crate::api::Shared;
 use crate::clock::wall_ms;
 
 /// Reads the engine when it is asked.
-#[derive(Debug)]
 pub(super) struct EngineCollector {
     pub(super) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for EngineCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineCollector").finish_non_exhaustive()
+    }
 }
 
 impl Collector for EngineCollector {

@@ -9,10 +9,17 @@ use recount_connectors::kafka::source::{KafkaStats, PartitionProgress};
 
 use super::write::{Label, Writer};
 use crate::clock::wall_ms;
+use crate::store::KafkaWatch;
 
 /// Reads the numbers when it is asked.
-pub(super) struct KafkaCollector {
-    pub(super) stats: Arc<KafkaStats>,
+pub(crate) struct KafkaCollector {
+    stats: Arc<KafkaStats>,
+}
+
+impl KafkaCollector {
+    pub(crate) fn new(watch: &KafkaWatch) -> Self {
+        KafkaCollector { stats: watch.clone() }
+    }
 }
 
 impl fmt::Debug for KafkaCollector {

@@ -3,6 +3,8 @@
 //! Nothing here costs a record any time: the engine's numbers are read from its newest snapshot when somebody asks. Labels have
 //! few values: a kind, a stable reason, a name of ours.
 
+#[cfg(not(feature = "kafka"))]
+mod absent;
 mod engine;
 mod ingest;
 #[cfg(feature = "kafka")]
@@ -10,22 +12,23 @@ mod kafka;
 mod store;
 mod write;
 
-use std::fmt;
 use std::sync::Arc;
 
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
+#[cfg(not(feature = "kafka"))]
+pub(crate) use self::absent::KafkaCollector;
 use self::engine::EngineCollector;
 use self::ingest::IngestCollector;
-pub(crate) use self::ingest::IngestMetrics;
+#[cfg(feature = "kafka")]
+pub(crate) use self::kafka::KafkaCollector;
 pub(crate) use self::store::StoreCollector;
 #[cfg(feature = "kafka")]
 pub(crate) use self::write::Writer;
 use crate::api::Shared;
-use crate::api::ingest::{Door, Ingest};
-use crate::sinks::SinksCollector;
-use crate::store::KafkaWatch;
+use crate::api::ingest::Door;
 
 /// Everything that is measured.
 pub(crate) struct Metrics {
@@ -44,30 +47,9 @@ impl Metrics {
         Metrics { registry }
     }
 
-    /// Adds what a data directory tells of itself.
-    pub(crate) fn with_store(mut self, store: StoreCollector) -> Metrics {
-        self.registry.register_collector(Box::new(store));
-        self
-    }
-
-    /// Adds what the sinks tell of themselves, where there are any.
-    pub(crate) fn with_sinks(mut self, sinks: Option<SinksCollector>) -> Metrics {
-        if let Some(sinks) = sinks {
-            self.registry.register_collector(Box::new(sinks));
-        }
-        self
-    }
-
-    /// Adds what is told of Kafka as a source.
-    #[cfg(feature = "kafka")]
-    pub(crate) fn with_kafka(mut self, watch: &KafkaWatch) -> Metrics {
-        self.registry.register_collector(Box::new(kafka::KafkaCollector { stats: watch.clone() }));
-        self
-    }
-
-    /// There is nothing to add.
-    #[cfg(not(feature = "kafka"))]
-    pub(crate) fn with_kafka(self, _watch: &KafkaWatch) -> Metrics {
+    /// Adds what somebody else tells of itself.
+    pub(crate) fn with(mut self, collector: impl Collector) -> Metrics {
+        self.registry.register_collector(Box::new(collector));
         self
     }
 
@@ -76,17 +58,5 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a string takes all that is written");
         text
-    }
-}
-
-impl fmt::Debug for Ingest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ingest").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Shared {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("lineage", &self.lineage).finish_non_exhaustive()
     }
 }

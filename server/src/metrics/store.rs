@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
-
-use recount_connectors::log::SyncTimes;
+use recount_connectors::disk::SyncTimes;
 use recount_dataflow::checkpoint::MemoryBudget;
 
 use super::write::{Label, Writer};

@@ -7,7 +7,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
-use recount_connectors::log::{SYNC_BUCKETS_US, SyncTimes};
+use recount_connectors::disk::{SYNC_BUCKETS_US, SyncTimes};
 
 /// A label: its name and its value.
 pub(crate) type Label<'a> = (&'static str, &'a str);

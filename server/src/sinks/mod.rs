@@ -26,7 +26,7 @@ mod settings;
 mod stats;
 
 #[cfg(not(feature = "kafka"))]
-pub(crate) use self::absent::{Looked, Opened, Sinks, SinksCollector};
+pub(crate) use self::absent::{Looked, Opened, Sinks};
 #[cfg(not(feature = "kafka"))]
 pub use self::absent::{SinkError, SinksSettings};
 #[cfg(feature = "kafka")]
@@ -35,8 +35,6 @@ pub(crate) use self::opening::{Looked, Opened};
 pub(crate) use self::running::Sinks;
 #[cfg(feature = "kafka")]
 pub use self::settings::SinksSettings;
-#[cfg(feature = "kafka")]
-pub(crate) use self::stats::SinksCollector;
 #[cfg(feature = "kafka")]
 pub use recount_connectors::kafka::sink::SinkError;
 

@@ -8,7 +8,7 @@ use recount_connectors::kafka::{Client, ClientSettings};
 use recount_dataflow::domain::window::Granularity;
 
 use super::encode::Format;
-use crate::config::{Config, ConfigError, KafkaDeadLetters, KafkaSink, KafkaSinks};
+use crate::config::{Config, ConfigError, DeliveryConfig, FormatConfig, KafkaDeadLetters, KafkaSink, KafkaSinks};
 
 /// The most bytes that a dead letter may have in a topic that is made for them: a record over 1 MiB is none of ours, and may be larger
 /// than topics take by default.
@@ -134,7 +134,7 @@ fn dead_letter_settings(written: &KafkaDeadLetters) -> Result<SinkSettings, Conf
 }
 
 fn sink_settings(kind: Kind, client: &Client, sink: &KafkaSink, cleanup: Cleanup) -> SinkSettings {
-    let KafkaSink { topic, partitions, replication, exactly_once, protobuf } = sink;
+    let KafkaSink { topic, partitions, replication, delivery, format } = sink;
     SinkSettings {
         kind,
         client: client.clone(),
@@ -145,7 +145,13 @@ fn sink_settings(kind: Kind, client: &Client, sink: &KafkaSink, cleanup: Cleanup
             cleanup,
             message_bytes_max: None,
         }],
-        delivery: if *exactly_once { Delivery::ExactlyOnce } else { Delivery::AtLeastOnce },
-        format: if *protobuf { Format::Protobuf } else { Format::Json },
+        delivery: match delivery {
+            DeliveryConfig::ExactlyOnce => Delivery::ExactlyOnce,
+            DeliveryConfig::AtLeastOnce => Delivery::AtLeastOnce,
+        },
+        format: match format {
+            FormatConfig::Json => Format::Json,
+            FormatConfig::Protobuf => Format::Protobuf,
+        },
     }
 }

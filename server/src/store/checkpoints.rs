@@ -12,7 +12,7 @@ use recount_connectors::data_dir::DataDir;
 use recount_dataflow::checkpoint::{Checkpointer, MemoryBudget, Written};
 use tokio::sync::oneshot;
 
-use super::pace::{Pace, Size};
+use super::pace::{EarlyCheckpoint, Pace};
 use super::{Retain, StoreError};
 use crate::clock::wall_ms;
 
@@ -112,8 +112,8 @@ impl Checkpointing {
         if budget.is_some() {
             checkpointer.release_memory();
         }
-        let size = Size::new(pace, budget, checkpointer.reader());
-        let mut worker = Worker { checkpointer, dir, retain, interval: pace.interval, size, stats: stats.clone() };
+        let early = EarlyCheckpoint::new(pace, budget, checkpointer.reader());
+        let mut worker = Worker { checkpointer, dir, retain, interval: pace.interval, early, stats: stats.clone() };
         let thread = thread::Builder::new().name("checkpoints".into()).spawn(move || {
             if let Err(error) = worker.run(&told) {
                 // At shutdown nobody listens any more.
@@ -158,7 +158,7 @@ struct Worker {
     dir: Arc<DataDir>,
     retain: Retain,
     interval: Duration,
-    size: Size,
+    early: EarlyCheckpoint,
     stats: Arc<CheckpointStats>,
 }
 
@@ -169,9 +169,9 @@ impl Worker {
             if matches!(command, Ok(Command::Stop { write: false }) | Err(RecvTimeoutError::Disconnected)) {
                 return Ok(());
             }
-            let records = self.size.begin();
+            let records = self.early.begin();
             let outcome = self.write();
-            self.size.end(outcome.is_ok().then_some(records));
+            self.early.end(outcome.is_ok().then_some(records));
             let said = outcome.as_ref().map(Option::clone).map_err(ToString::to_string);
             match command {
                 Ok(Command::Write(answer)) => {
@@ -203,7 +203,7 @@ impl Worker {
         loop {
             let left = due.saturating_duration_since(Instant::now());
             match told.recv_timeout(left.min(SIZE_STEP)) {
-                Err(RecvTimeoutError::Timeout) if Instant::now() < due && !self.size.is_due() => {}
+                Err(RecvTimeoutError::Timeout) if Instant::now() < due && !self.early.is_due() => {}
                 told => return told,
             }
         }

@@ -2,15 +2,12 @@
 
 mod checkpoints;
 pub(crate) mod kafka;
-mod memory;
 mod open;
 mod pace;
 pub(crate) mod rebuild;
 #[cfg(test)]
 mod tests;
 pub(crate) mod verify;
-#[cfg(test)]
-mod watched;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +29,6 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::checkpoints::{CheckpointStats, Checkpointing, Trigger};
 pub(crate) use self::kafka::{KafkaInput, KafkaWatch};
-pub(crate) use self::memory::Brake;
 pub(crate) use self::open::Begun;
 pub use self::pace::Pace;
 use crate::lineage::Lineage;
@@ -80,9 +76,6 @@ pub enum StoreError {
     /// The list of streams can not be used.
     #[error(transparent)]
     Streams(#[from] StreamsError),
-    /// Records come from Kafka, and this program can not read it.
-    #[error("{0}")]
-    NoKafka(&'static str),
     /// The bindings can not be opened or read.
     #[error(transparent)]
     Bindings(#[from] BindingError),

@@ -19,7 +19,7 @@ pub struct Pace {
 }
 
 /// What tells that a checkpoint is due before its time.
-pub(super) struct Size {
+pub(super) struct EarlyCheckpoint {
     reader: Reader,
     records_max: u64,
     budget: Option<Arc<MemoryBudget>>,
@@ -29,10 +29,10 @@ pub(super) struct Size {
     is_heeded: bool,
 }
 
-impl Size {
+impl EarlyCheckpoint {
     pub(super) fn new(pace: Pace, budget: Option<Arc<MemoryBudget>>, reader: Reader) -> Self {
         let records_before = records_in(&reader);
-        Size { reader, records_max: pace.records, budget, records_before, is_heeded: true }
+        EarlyCheckpoint { reader, records_max: pace.records, budget, records_before, is_heeded: true }
     }
 
     /// Whether so much has come in, or is in memory, that a checkpoint should be written now.

@@ -14,10 +14,10 @@ use recount_connectors::data_dir::{DataDir, FinishError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{Log, LogSettings, LogSource, LogView};
 use recount_connectors::store::{CheckpointFiles, Place, PlaceError};
-use recount_connectors::{Next, Source as _};
+use recount_connectors::{Next, Source, read_up_to};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, MemoryBudget, Written};
-use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError, Settings};
+use recount_dataflow::intake::Batch;
 use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 
@@ -200,18 +200,11 @@ impl<F: FnMut(u64)> Anew<F> {
     }
 
     fn epoch(&mut self, binding: &EpochBinding) -> Result<u64, RebuildError> {
-        for &Position { stream, offset } in &binding.positions {
-            loop {
-                match self.source.next_of(stream, offset, STEP)? {
-                    Next::Batch(batch) => {
-                        self.records += batch.records() as u64;
-                        self.engine.push_bound(batch);
-                    }
-                    Next::Waiting => {}
-                    Next::End => break,
-                }
-            }
-        }
+        let take = |_: &dyn Source, batch: Batch| {
+            self.records += batch.records() as u64;
+            self.engine.push_bound(batch);
+        };
+        read_up_to(&mut self.source, &binding.positions, STEP, take, || true)?;
         let epoch = self.engine.close_epoch(Some(binding.wall_ms))?;
         (self.progress)(self.records);
         if epoch.is_multiple_of(MEMORY_EPOCHS) && self.budget.as_ref().is_some_and(MemoryBudget::wants_checkpoint) {

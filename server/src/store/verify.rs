@@ -12,16 +12,17 @@ use recount_connectors::data_dir::{DataDir, DataDirError, StoreSource};
 use recount_connectors::disk::SystemDisk;
 use recount_connectors::log::{LogSource, LogView};
 use recount_connectors::store::{CheckpointFiles, Place};
-use recount_connectors::{Next, Source};
+use recount_connectors::{Source, read_up_to};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpoints, Listed};
 use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, EngineError, History, Settings};
+use recount_dataflow::intake::Batch;
 use recount_dataflow::read::Digest;
 use recount_dataflow::store::{BindingSink, EpochBinding};
 use thiserror::Error;
 
 use super::{KafkaInput, StoreError, check_rules, kafka};
-use crate::feed::FeedError;
+use crate::feed::{FeedError, KnownStreams};
 
 /// How long to wait for the log's records before looking again.
 const STEP: Duration = Duration::from_secs(1);
@@ -116,14 +117,14 @@ pub(crate) fn verify(
     let newest_held = held.newest();
     // In this order: the log is looked at when what it is held against is known, and does not grow for who only reads it.
     let bound = newest_bound(&dir)?;
-    let mut again = Again::start(&dir, &Records::of(&dir, kafka)?, held, workers)?;
+    let mut again = Again::start(&dir, &RecordsAgain::of(&dir, kafka)?, held, workers)?;
     again.follow(&dir, bound, &mut progress)?;
     // Those that came meanwhile have to be whole as well, and bound.
     let came = Held::all_after(&checkpoints, newest_held)?;
     check_newest(&checkpoints, newest_held)?;
     came.check_bound(&dir)?;
     if again.verified.checkpoints == 0 && came.newest() > newest_held {
-        let bound = again.go_on(&dir, &Records::of(&dir, kafka)?, came)?;
+        let bound = again.go_on(&dir, &RecordsAgain::of(&dir, kafka)?, came)?;
         again.follow(&dir, bound, &mut progress)?;
     }
     again.engine.drain()?;
@@ -184,17 +185,17 @@ impl Held {
 }
 
 /// Where the records of a store are.
-enum Records<'a> {
+enum RecordsAgain<'a> {
     Log(Arc<LogView>),
     Kafka(&'a KafkaInput),
 }
 
-impl<'a> Records<'a> {
+impl<'a> RecordsAgain<'a> {
     fn of(dir: &DataDir, kafka: Option<&'a KafkaInput>) -> Result<Self, VerifyError> {
         let place = || dir.disk().place("");
         match (dir.source(), kafka) {
-            (StoreSource::Log, _) => Ok(Records::Log(LogView::read_only(dir)?)),
-            (StoreSource::Kafka, Some(kafka)) => Ok(Records::Kafka(kafka)),
+            (StoreSource::Log, _) => Ok(RecordsAgain::Log(LogView::read_only(dir)?)),
+            (StoreSource::Kafka, Some(kafka)) => Ok(RecordsAgain::Kafka(kafka)),
             (StoreSource::Kafka, None) => Err(DataDirError::OfKafka { dir: place() }.into()),
         }
     }
@@ -202,15 +203,15 @@ impl<'a> Records<'a> {
     /// Whether everything that was ever read can be read again.
     fn are_whole(&self, dir: &DataDir) -> Result<bool, VerifyError> {
         Ok(match self {
-            Records::Log(view) => (0..view.partitions()).all(|partition| view.start(partition) == 0),
-            Records::Kafka(input) => kafka::is_whole(input, dir)?,
+            RecordsAgain::Log(view) => (0..view.partitions()).all(|partition| view.start(partition) == 0),
+            RecordsAgain::Kafka(input) => kafka::is_whole(input, dir)?,
         })
     }
 
     fn read(&self, dir: &DataDir, positions: &[Position]) -> Result<Box<dyn Source>, VerifyError> {
         Ok(match self {
-            Records::Log(view) => Box::new(LogSource::start(view, dir.hash_key(), dir.rules(), positions)?),
-            Records::Kafka(input) => kafka::start(input, dir, positions, &[])?.1,
+            RecordsAgain::Log(view) => Box::new(LogSource::start(view, dir.hash_key(), dir.rules(), positions)?),
+            RecordsAgain::Kafka(input) => kafka::start(input, dir, positions, &[])?.1,
         })
     }
 }
@@ -220,8 +221,7 @@ struct Again {
     source: Box<dyn Source>,
     engine: Engine,
     settings: Settings,
-    /// Streams that the engine knows.
-    known: usize,
+    known: KnownStreams,
     /// Checkpoints of epochs to come.
     held: Held,
     verified: Verified,
@@ -229,7 +229,7 @@ struct Again {
 
 impl Again {
     /// Begins with the log's beginning, or where that is gone, with the oldest checkpoint.
-    fn start(dir: &DataDir, records: &Records<'_>, mut held: Held, workers: usize) -> Result<Again, VerifyError> {
+    fn start(dir: &DataDir, records: &RecordsAgain<'_>, mut held: Held, workers: usize) -> Result<Again, VerifyError> {
         held.checkpoints.iter().try_for_each(|checkpoint| check_rules(dir, checkpoint))?;
         let settings = Settings {
             rules: dir.rules(),
@@ -245,7 +245,7 @@ impl Again {
         let streams = source.streams();
         let engine = Engine::restore(settings.clone(), streams.clone(), oldest, Box::new(NoBindings))?;
         let verified = Verified { from, first: epoch + 1, newest: epoch, records: 0, checkpoints: 0 };
-        let mut again = Again { source, engine, settings, known: streams.len(), held, verified };
+        let mut again = Again { source, engine, settings, known: KnownStreams::new(streams.len()), held, verified };
         again.compare(epoch)?;
         Ok(again)
     }
@@ -274,7 +274,7 @@ impl Again {
     }
 
     /// Goes on to checkpoints that came meanwhile: those that are ahead are compared. Returns the last epoch among them.
-    fn go_on(&mut self, dir: &DataDir, records: &Records<'_>, came: Held) -> Result<u64, VerifyError> {
+    fn go_on(&mut self, dir: &DataDir, records: &RecordsAgain<'_>, came: Held) -> Result<u64, VerifyError> {
         self.engine.drain()?;
         let newest = self.verified.newest;
         self.held.checkpoints = came.checkpoints.into_iter().filter(|came| newest < came.epoch()).collect();
@@ -286,31 +286,17 @@ impl Again {
     }
 
     fn make(&mut self, binding: &EpochBinding) -> Result<(), VerifyError> {
-        for &Position { stream, offset } in &binding.positions {
-            loop {
-                match self.source.next_of(stream, offset, STEP)? {
-                    Next::Batch(batch) => {
-                        self.name_streams();
-                        self.engine.push_bound(batch);
-                    }
-                    Next::Waiting => {}
-                    Next::End => break,
-                }
-            }
-        }
+        // The process that writes may have begun streams meanwhile.
+        let take = |source: &dyn Source, batch: Batch| {
+            self.known.tell(source, batch.stream, &self.engine);
+            self.engine.push_bound(batch);
+        };
+        read_up_to(&mut *self.source, &binding.positions, STEP, take, || true)?;
         let closed = self.engine.close_bound(binding);
         closed.map_err(|error| match FeedError::of_replay(error, &*self.source) {
             FeedError::Engine(error) => error.into(),
             other => VerifyError::Mismatch(other.to_string()),
         })
-    }
-
-    /// Names the streams that the process that writes has begun meanwhile.
-    fn name_streams(&mut self) {
-        for name in self.source.streams().into_iter().skip(self.known) {
-            self.engine.add_stream(name);
-            self.known += 1;
-        }
     }
 
     /// Holds the checkpoints of an epoch against the state that was made again.

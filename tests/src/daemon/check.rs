@@ -15,7 +15,7 @@ use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::{Engine, Settings};
 use recount_dataflow::store::{BindingSink, EpochBinding};
 
-use super::{Daemon, Stopped, World, next_of};
+use super::{Daemon, Stopped, World, read_all};
 use crate::disk::FaultDisk;
 use crate::harness::{Case, Fed, compare, settings};
 use crate::model::{Delivered, Model};
@@ -42,11 +42,7 @@ pub fn replay(disk: Arc<dyn Disk>, settings: Settings) -> Result<Fed, Stopped> {
     let mut engine = engine.map_err(Stopped::of)?;
     for binding in Bindings::read(&dir, 1).map_err(Stopped::of)? {
         let binding = binding.map_err(Stopped::of)?;
-        for position in &binding.positions {
-            while let Some(batch) = next_of(&mut source, position.stream, position.offset)? {
-                engine.push_bound(batch);
-            }
-        }
+        read_all(&mut source, &binding.positions, |batch| engine.push_bound(batch))?;
         engine.close_bound(&binding).map_err(Stopped::of)?;
     }
     engine.drain().map_err(Stopped::of)?;
@@ -147,20 +143,21 @@ impl World {
     pub(super) fn try_learn(&mut self, disk: &FaultDisk) -> Result<(), Stopped> {
         let dir = DataDir::read_only(Arc::new(disk.observer())).map_err(Stopped::of)?;
         let view = LogView::read_only(&dir).map_err(Stopped::of)?;
-        let streams = 0..view.partitions();
-        let starts: Vec<Position> = streams.map(|stream| Position { stream, offset: view.start(stream) }).collect();
+        let each = |of: fn(&LogView, u16) -> u64| {
+            let position = |stream| Position { stream, offset: of(&view, stream) };
+            (0..view.partitions()).map(position).collect::<Vec<Position>>()
+        };
+        let starts = each(LogView::start);
         let mut source = LogSource::start(&view, dir.hash_key(), dir.rules(), &starts).map_err(Stopped::of)?;
-        for stream in 0..view.partitions() {
-            while let Some(batch) = next_of(&mut source, stream, view.end(stream))? {
-                let facts = batch.facts.iter().map(|fact| fact.position());
-                for position in facts.chain(batch.broken.iter().map(|broken| broken.position)) {
-                    let (payload, end) = batch.raw.record(position.offset);
-                    let held = (String::from_utf8(payload.to_vec()).expect("records are text"), end);
-                    let known = self.held.entry(position).or_insert_with(|| held.clone());
-                    assert_eq!(*known, held, "{position:?} does not hold what it did");
-                }
+        read_all(&mut source, &each(LogView::end), |batch| {
+            let facts = batch.facts.iter().map(|fact| fact.position());
+            for position in facts.chain(batch.broken.iter().map(|broken| broken.position)) {
+                let (payload, end) = batch.raw.record(position.offset);
+                let held = (String::from_utf8(payload.to_vec()).expect("records are text"), end);
+                let known = self.held.entry(position).or_insert_with(|| held.clone());
+                assert_eq!(*known, held, "{position:?} does not hold what it did");
             }
-        }
+        })?;
         // Retention takes bindings too, whole files at a time.
         let first = if self.has_retention { self.first_bound(&dir)? } else { 1 };
         for binding in Bindings::read(&dir, first).map_err(Stopped::of)? {

@@ -16,9 +16,11 @@ use recount_connectors::data_dir::DataDir;
 use recount_connectors::disk::Disk;
 use recount_connectors::log::{Append, AppendError, Appended, Log, LogSettings, LogSource, LogView};
 use recount_connectors::store::DirectoryStore;
-use recount_connectors::{Next, Source};
+use recount_connectors::{Next, Source, read_up_to};
 use recount_dataflow::checkpoint::{Checkpoint, Checkpointer, Checkpoints, Written};
+use recount_dataflow::domain::fact::Position;
 use recount_dataflow::engine::{Engine, Settings};
+use recount_dataflow::intake::Batch;
 use recount_dataflow::read::Reader;
 
 use crate::durable::NEW_STORE;
@@ -111,12 +113,8 @@ impl Daemon {
     fn replay(&mut self, recorded: Bindings) -> Result<(), Stopped> {
         for binding in recorded {
             let binding = binding.map_err(Stopped::of)?;
-            for position in &binding.positions {
-                while let Some(batch) = next_of(&mut self.source, position.stream, position.offset)? {
-                    self.fed.engine.push_bound(batch);
-                }
-                self.positions.insert(position.stream, position.offset);
-            }
+            read_all(&mut self.source, &binding.positions, |batch| self.fed.engine.push_bound(batch))?;
+            self.positions.extend(binding.positions.iter().map(|position| (position.stream, position.offset)));
             self.fed.engine.close_bound(&binding).map_err(Stopped::of)?;
         }
         self.fed.engine.drain().map_err(Stopped::of)?;
@@ -214,11 +212,8 @@ fn checkpoint(checkpointer: &mut Checkpointer, log: &Log, dir: &DataDir) -> Resu
     Ok(written)
 }
 
-/// The next records of a stream before `end`; `None` where all were read.
-fn next_of(source: &mut LogSource, stream: u16, end: u64) -> Result<Option<recount_dataflow::intake::Batch>, Stopped> {
-    match source.next_of(stream, end, WAIT).map_err(Stopped::of)? {
-        Next::Batch(batch) => Ok(Some(batch)),
-        Next::End => Ok(None),
-        Next::Waiting => panic!("stream {stream} stands still before {end}"),
-    }
+/// Hands every record before `positions` to `take`.
+fn read_all(source: &mut LogSource, positions: &[Position], mut take: impl FnMut(Batch)) -> Result<(), Stopped> {
+    let stands = || panic!("nothing comes, and not all before {positions:?} was read");
+    read_up_to(source, positions, WAIT, |_, batch| take(batch), stands).map(drop).map_err(Stopped::of)
 }

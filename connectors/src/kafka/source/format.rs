@@ -165,7 +165,7 @@ mod tests {
     fn a_body_by_itself_is_an_event_of_it() {
         let click = [0x0a, 1, b'c', 0x12, 1, b'a', 0x18, 5];
         let (format, event) = RecordFormat::Click.as_event(click.to_vec());
-        let of_event = crate::decode_one(format, &event).unwrap();
+        let of_event = crate::format::decode_one(format, &event).unwrap();
         assert!(of_event.event.is_some());
         assert_eq!(RecordFormat::Click.decode(&click), Ok(of_event));
     }

@@ -10,7 +10,7 @@
 //! Nothing else than what was bound to epochs decides where reading goes on; the group's offsets are for lag tools. A record's next
 //! offset is its offset and one; offsets without a record (markers of transactions, what compaction took) and records without a
 //! value are no records. What is missing is never skipped: `check` says what it is, and [`KafkaSourceError`] how to accept it.
-//! Which partition goes first while a history is read is decided in `skew`, and how long it is waited for in `patience`.
+//! Which partition goes first while a history is read is decided in `skew`, and how long it is waited for in `wait_for`.
 
 mod bell;
 mod check;
@@ -22,7 +22,6 @@ mod holding;
 mod lookup;
 pub(super) mod native;
 mod partition;
-mod patience;
 mod raw;
 mod settings;
 mod share;
@@ -30,6 +29,7 @@ mod shared;
 mod skew;
 mod stats;
 mod stream;
+mod wait_for;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,10 +49,10 @@ use self::control::{Control, ReaderHandle};
 use self::holding::{AbsentFeed, Holding};
 pub(super) use self::partition::is_unreadable;
 use self::partition::{Decoder, Limits, Reader};
-use self::patience::{Patience, Reach};
 use self::shared::{Known, News, Shared};
 use self::skew::Choice;
 use self::stream::StreamFeed;
+use self::wait_for::{Reach, WaitFor};
 use super::Client;
 use crate::error::SourceError;
 use crate::raw_store::RawStore;
@@ -94,7 +94,7 @@ pub struct KafkaSource {
     /// The names of ads in the batches that are being read: of no more than those.
     names: Receiver<Vec<AdName>>,
     reach: Option<Reach>,
-    patience: Patience,
+    wait_for: WaitFor,
     readers: Vec<Arc<Bell>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -133,7 +133,7 @@ impl KafkaSource {
             holding: Holding::default(),
             names,
             reach,
-            patience: Patience::default(),
+            wait_for: WaitFor::default(),
             readers: Vec::new(),
             threads: Vec::new(),
         };
@@ -180,8 +180,7 @@ impl KafkaSource {
     fn take_in_streams(&mut self, resume: Resume<'_>) {
         let known = self.shared.known.read().expect("nothing panics while it holds the streams");
         for (number, known) in known.iter().enumerate().skip(self.streams.len()) {
-            let position = resume.positions.iter().find(|position| usize::from(position.stream) == number);
-            let position = position.map_or(known.stream.first_offset, |position| position.offset);
+            let position = Position::in_stream(resume.positions, number as u16).unwrap_or(known.stream.first_offset);
             self.streams.push(StreamFeed::new(known, position));
         }
     }
@@ -219,7 +218,7 @@ impl KafkaSource {
         let live = |stream: &&StreamFeed| stream.is_live();
         let fronts = self.streams.iter().filter(live).map(StreamFeed::front);
         let fronts = fronts.chain(self.absent.iter().map(AbsentFeed::front));
-        let choice = self.patience.choose(fronts, self.reach, Instant::now());
+        let choice = self.wait_for.choose(fronts, self.reach, Instant::now());
         let is_held = matches!(choice, Choice::Held { .. });
         self.streams.iter().filter(live).for_each(|stream| stream.tell_held(is_held));
         let stats = self.streams.iter().filter(live).filter_map(StreamFeed::stats);

@@ -8,14 +8,12 @@ use recount_connectors::kafka::source::TopicFormat;
 use recount_connectors::kafka::{Client, KafkaError};
 use serde_json::{Value, json};
 
-use super::ClusterArgs;
-use crate::cli::query::print;
+use super::{ClusterArgs, QUESTION_WAIT};
+use crate::cli::stdout::print;
 use crate::cli::table::{Align, Style, Table, grouped};
 use crate::cli::{CliError, Global, logging};
 use crate::config::Config;
 
-/// How long one question may take.
-const WAIT: Duration = Duration::from_secs(15);
 /// For how long the service may be away, where nobody has said so.
 const OUTAGE: Duration = Duration::from_secs(3_600);
 
@@ -48,7 +46,7 @@ pub(super) fn run(global: &Global, args: &CheckArgs) -> Result<(), CliError> {
             correction_horizon_ms: config.rules.correction_horizon_ms,
             max_future_skew_ms: config.rules.max_future_skew_ms,
             restart_ms: restart_ms(&config),
-            wait: WAIT,
+            wait: QUESTION_WAIT,
         };
         let found = check(&client, &settings).map_err(not_ready)?;
         report.brokers.extend(found.brokers);

@@ -4,11 +4,15 @@ mod check;
 mod produce;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use recount_connectors::kafka::{Client, ClientSettings, KafkaError};
 
 use super::{CliError, Global};
+
+/// How long one question may take.
+pub(super) const QUESTION_WAIT: Duration = Duration::from_secs(15);
 
 /// What to do with Kafka.
 #[derive(Debug, Subcommand)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ClusterArgs;
 use crate::cli::progress::{Progress, Unit};
-use crate::cli::query::print;
+use crate::cli::stdout::print;
 use crate::cli::table::grouped;
 use crate::cli::{CliError, Global, logging};
 

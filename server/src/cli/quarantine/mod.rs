@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 #[cfg(feature = "kafka")]
 use super::kafka::ClusterArgs;
-use super::query::print;
+use super::stdout::print;
 use super::table::grouped;
 use super::{CliError, Global, logging};
 

@@ -1,15 +1,17 @@
 //! The records that a running service has quarantined.
 
-use tokio::runtime::Builder;
 use tonic::Request;
 
 use super::{Outcome, WhichArgs, ingest};
-use crate::cli::CliError;
 use crate::cli::query::set_aside::{Listing, PAGE};
 use crate::cli::query::{connect, refused};
+use crate::cli::{CliError, runtime};
 use crate::config::Config;
 use crate::convert::wire;
 use crate::convert::wire::counts_service_client::CountsServiceClient;
+
+/// Why a record that is not [whole](is_whole) is not sent.
+pub(super) const NOT_WHOLE: &str = "of a record over 1 MiB only the beginning is kept";
 
 /// `quarantine list`.
 pub(super) fn list(config: &Config, which: &WhichArgs, json: bool) -> Result<(), CliError> {
@@ -28,7 +30,7 @@ pub(super) fn replay(config: &Config, which: &WhichArgs) -> Result<Outcome, CliE
         }
         left -= 1;
         match is_whole(record) {
-            false => outcome.skip("of a record over 1 MiB only the beginning is kept"),
+            false => outcome.skip(NOT_WHOLE),
             true => match ingest::append(config, &record.payload)? {
                 None => outcome.accepted += 1,
                 Some(reason) => outcome.refuse(reason),
@@ -50,10 +52,7 @@ pub(super) fn for_each(
     which: &WhichArgs,
     mut visit: impl FnMut(&wire::SetAside) -> Result<bool, CliError>,
 ) -> Result<(), CliError> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
+    let runtime = runtime()?;
     let channel = runtime.block_on(connect(config.grpc_addr, config.query_timeout))?;
     let mut stub = CountsServiceClient::new(channel).max_decoding_message_size(16 << 20);
     let reason = which.reason.clone().unwrap_or_default();

@@ -1,7 +1,6 @@
 //! Dead letters in a topic, and records that are sent to topics again.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use recount_connectors::kafka::{
     Client, Connection, DeadLetter, KafkaError, Origin, Replayed, Replayer, read_dead_letters,
@@ -10,16 +9,12 @@ use serde_json::{Value, json};
 
 use super::{Outcome, WhichArgs, service};
 use crate::cli::CliError;
-use crate::cli::query::print;
-use crate::cli::query::set_aside::beginning;
+use crate::cli::kafka::QUESTION_WAIT;
+use crate::cli::query::set_aside::{LISTED, beginning};
+use crate::cli::stdout::print;
 use crate::cli::table::{Align, Style, Table, grouped, time};
 use crate::config::Config;
 use crate::convert::base64;
-
-/// How long one question may take.
-const WAIT: Duration = Duration::from_secs(15);
-/// Records of a table, where nobody says how many.
-const LISTED: usize = 100;
 
 /// `quarantine list --topic`.
 pub(super) fn list(which: &WhichArgs, topic: &str, json: bool) -> Result<(), CliError> {
@@ -35,7 +30,7 @@ pub(super) fn list(which: &WhichArgs, topic: &str, json: bool) -> Result<(), Cli
     let client = which.cluster.client()?;
     let mut left = which.limit.unwrap_or(if json { usize::MAX } else { LISTED });
     let mut printed = Ok(());
-    read_dead_letters(&client, topic, WAIT, |letter| {
+    read_dead_letters(&client, topic, QUESTION_WAIT, |letter| {
         if !is_asked(which, &letter) {
             return Ok(true);
         }
@@ -63,7 +58,7 @@ pub(super) fn replay(which: &WhichArgs, topic: &str, to_topic: Option<&str>) -> 
     let mut sending = Sending::open(&client)?;
     let mut outcome = Outcome::default();
     let mut left = which.limit.unwrap_or(usize::MAX);
-    let read = read_dead_letters(&client, topic, WAIT, |letter| {
+    let read = read_dead_letters(&client, topic, QUESTION_WAIT, |letter| {
         if !is_asked(which, &letter) {
             return Ok(true);
         }
@@ -99,7 +94,7 @@ pub(super) fn replay_service(config: &Config, which: &WhichArgs, to_topic: &str)
         }
         left -= 1;
         if !service::is_whole(record) {
-            outcome.skip("of a record over 1 MiB only the beginning is kept");
+            outcome.skip(service::NOT_WHOLE);
             return Ok(true);
         }
         let letter = DeadLetter {
@@ -137,7 +132,7 @@ impl Sending {
         let count = match self.partitions.get(topic) {
             Some(count) => *count,
             None => {
-                let count = self.connection.topic(topic, WAIT)?.partitions.len() as i32;
+                let count = self.connection.topic(topic, QUESTION_WAIT)?.partitions.len() as i32;
                 self.partitions.insert(topic.to_owned(), count);
                 count
             }

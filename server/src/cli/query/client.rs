@@ -9,7 +9,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::cli::CliError;
-use crate::cli::error::stdout_error;
+use crate::cli::stdout::stdout_error;
 use crate::convert::json::ToJson;
 use crate::convert::wire::counts_service_client::CountsServiceClient;
 

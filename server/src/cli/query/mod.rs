@@ -9,11 +9,10 @@ mod streams;
 use clap::{Args, Subcommand};
 use recount_dataflow::domain::validate::Shelf;
 use recount_dataflow::domain::window::Granularity;
-use tokio::runtime::Builder;
 
 use self::at::ReadAtArgs;
 use self::client::Client;
-pub(super) use self::client::{connect, print, refused};
+pub(super) use self::client::{connect, refused};
 use super::replay::parse_granularity;
 use super::settings::given;
 use super::{CliError, Global, logging};
@@ -186,10 +185,7 @@ pub(super) fn run(global: &Global, command: QueryCommand) -> Result<(), CliError
     let config = global.load(flags)?;
     logging::start(&config)?;
     let json = connect.json;
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|cause| CliError::failed(format!("the runtime can not be started: {cause}")))?;
+    let runtime = super::runtime()?;
     runtime.block_on(async {
         let client = Client::connect(config.grpc_addr, config.query_timeout).await?;
         match command {

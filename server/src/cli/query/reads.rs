@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use super::client::{Client, print, print_json, refused};
+use super::client::{Client, print_json, refused};
 use super::set_aside::place;
 use super::{CountsArgs, ExplainArgs, TopArgs};
 use crate::cli::CliError;
+use crate::cli::stdout::print;
 use crate::cli::table::{Align, Style, Table, grouped, money, time};
 use crate::convert::wire;
 

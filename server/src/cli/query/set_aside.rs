@@ -3,15 +3,16 @@
 use recount_dataflow::domain::validate::Shelf;
 
 use super::SetAsideArgs;
-use super::client::{Client, print, print_json, refused};
+use super::client::{Client, print_json, refused};
 use crate::cli::CliError;
+use crate::cli::stdout::print;
 use crate::cli::table::{Align, Style, Table, grouped, time};
 use crate::convert::wire;
 
 /// Records of a page: a page has at most four mebibytes anyway.
 pub(in crate::cli) const PAGE: i32 = 1_000;
 /// Records of a table, where nobody says how many.
-const LISTED: usize = 100;
+pub(in crate::cli) const LISTED: usize = 100;
 /// Bytes of a record that a table shows.
 const SHOWN_BYTES: usize = 60;
 

@@ -2,10 +2,11 @@
 
 use tonic::Request;
 
-use super::client::{Client, print, print_json, refused};
+use super::client::{Client, print_json, refused};
 use super::reads::revisions_table;
 use super::{CorrectionsArgs, WatchArgs};
 use crate::cli::CliError;
+use crate::cli::stdout::print;
 use crate::cli::table::{grouped, time};
 use crate::convert::{base64, wire};
 

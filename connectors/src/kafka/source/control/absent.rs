@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::KafkaSourceError;
 use super::super::native::TopicDescription;
-use super::ask::Broker;
+use super::ask::Cluster;
 use crate::kafka::KafkaError;
 
 /// A partition of which nothing is known now.
@@ -28,14 +28,14 @@ impl Absent {
 
 /// Asks the leaders of partitions, during one look. A leader that did not answer once is not waited for again.
 pub(super) struct Leaders<'a> {
-    broker: &'a Broker,
+    cluster: &'a Cluster,
     silent: BTreeSet<i32>,
     absent: Vec<Absent>,
 }
 
 impl<'a> Leaders<'a> {
-    pub(super) fn new(broker: &'a Broker) -> Self {
-        Leaders { broker, silent: BTreeSet::new(), absent: Vec::new() }
+    pub(super) fn new(cluster: &'a Cluster) -> Self {
+        Leaders { cluster, silent: BTreeSet::new(), absent: Vec::new() }
     }
 
     /// The first offset of a partition that is still there, and the one behind its last record; `None` where nobody answers.
@@ -48,7 +48,7 @@ impl<'a> Leaders<'a> {
         topic: &str,
         partition: i32,
     ) -> Result<Option<(u64, u64)>, KafkaSourceError> {
-        self.ask(found, topic, partition, Broker::offsets)
+        self.ask(found, topic, partition, Cluster::offsets)
     }
 
     /// The first offset of a partition that is still there; `None` where nobody answers.
@@ -75,7 +75,7 @@ impl<'a> Leaders<'a> {
         ms: i64,
         end: u64,
     ) -> Result<Option<u64>, KafkaSourceError> {
-        let ask = |broker: &Broker, topic: &str, partition| broker.offset_of_time(topic, partition, ms);
+        let ask = |cluster: &Cluster, topic: &str, partition| cluster.offset_of_time(topic, partition, ms);
         Ok(self.ask(found, topic, partition, ask)?.map(|offset| offset.unwrap_or(end)))
     }
 
@@ -94,12 +94,12 @@ impl<'a> Leaders<'a> {
         found: &TopicDescription,
         topic: &str,
         partition: i32,
-        ask: impl FnOnce(&Broker, &str, i32) -> Result<T, KafkaSourceError>,
+        ask: impl FnOnce(&Cluster, &str, i32) -> Result<T, KafkaSourceError>,
     ) -> Result<Option<T>, KafkaSourceError> {
         let why = match found.leaders.get(&partition) {
             None => "it has no leader now".to_owned(),
             Some(leader) if self.silent.contains(leader) => format!("its leader, broker {leader}, does not answer"),
-            Some(&leader) => match ask(self.broker, topic, partition) {
+            Some(&leader) => match ask(self.cluster, topic, partition) {
                 Ok(answer) => return Ok(Some(answer)),
                 Err(error) if error.is_retryable() => {
                     self.silent.insert(leader);

@@ -20,23 +20,23 @@ use crate::kafka::{Client, KafkaError, Watch};
 const WAIT: Duration = Duration::from_secs(3);
 
 /// A cluster, through the consumer that reads it.
-pub(super) struct Broker {
+pub(super) struct Cluster {
     consumer: Arc<Consumer>,
     watch: Watch,
     servers: String,
     stats: Arc<KafkaStats>,
 }
 
-impl Broker {
+impl Cluster {
     pub(super) fn connect(
         client: &Client,
         settings: &KafkaSourceSettings,
         share: Share,
         stats: Arc<KafkaStats>,
-    ) -> Result<Broker, KafkaSourceError> {
+    ) -> Result<Cluster, KafkaSourceError> {
         let (context, watch) = context(Arc::clone(&stats));
         let consumer = Arc::new(consumer(client, settings, share, context)?);
-        Ok(Broker { consumer, watch, servers: client.servers().to_owned(), stats })
+        Ok(Cluster { consumer, watch, servers: client.servers().to_owned(), stats })
     }
 
     /// Serves what the client has to say.

@@ -8,7 +8,7 @@ use super::super::share::Share;
 use super::super::shared::News;
 use super::super::stats::StreamStats;
 use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Resume};
-use super::ask::Broker;
+use super::ask::Cluster;
 use super::plan::{Look, Plan, Wants};
 use super::{Control, Positions, check_formats};
 use crate::kafka::Client;
@@ -25,9 +25,9 @@ pub fn look(settings: &KafkaSourceSettings, list: &Streams, resume: Resume<'_>) 
     check_formats(settings, list)?;
     let client = Client::new(&settings.client)?;
     let share = Share::of(settings.prefetch_bytes, list.all().len());
-    let broker = Broker::connect(&client, settings, share, Arc::default())?;
+    let cluster = Cluster::connect(&client, settings, share, Arc::default())?;
     let (positions, reading) = (Positions::of(resume), BTreeMap::new());
-    let look = Look { settings, broker: &broker, list, begins: true, positions: &positions, reading: &reading };
+    let look = Look { settings, cluster: &cluster, list, begins: true, positions: &positions, reading: &reading };
     let unknown =
         |error| tracing::warn!(%error, "whether reading can go on is not known before the Kafka cluster is reached");
     match look.plan() {
@@ -95,7 +95,7 @@ impl Control {
             self.positions.checkpoint.insert(number, next);
             self.reading.remove(&number);
             let stream = &self.list.all()[usize::from(number)];
-            self.broker.unassign(&stream.topic, stream.partition)?;
+            self.cluster.unassign(&stream.topic, stream.partition)?;
         }
         Ok(())
     }

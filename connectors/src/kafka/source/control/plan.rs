@@ -10,7 +10,7 @@ use super::super::stats::StreamStats;
 use super::super::{AcceptedGap, KafkaSourceError, KafkaSourceSettings, Start, Topic};
 use super::Positions;
 use super::absent::{Absent, Leaders};
-use super::ask::Broker;
+use super::ask::Cluster;
 use crate::kafka::KafkaError;
 use crate::streams::{Change, EndReason, Stream, Streams};
 
@@ -19,7 +19,7 @@ type Topics = BTreeMap<String, TopicDescription>;
 /// What is looked at.
 pub(super) struct Look<'a> {
     pub(super) settings: &'a KafkaSourceSettings,
-    pub(super) broker: &'a Broker,
+    pub(super) cluster: &'a Cluster,
     pub(super) list: &'a Streams,
     /// Whether streams may begin.
     pub(super) begins: bool,
@@ -67,7 +67,7 @@ impl Look<'_> {
     /// Where reading can not go on, and where the cluster is not reached.
     pub(super) fn plan(&self) -> Result<Plan, KafkaSourceError> {
         let topics = self.ask_for_topics()?;
-        let mut leaders = Leaders::new(self.broker);
+        let mut leaders = Leaders::new(self.cluster);
         let mut gaps: Vec<Gap> = Vec::new();
         for number in self.going_on() {
             gaps.extend(self.gap(number, &topics, &mut leaders)?);
@@ -119,7 +119,7 @@ impl Look<'_> {
     fn ask_for_topics(&self) -> Result<Topics, KafkaSourceError> {
         let names = self.going_on().map(|number| self.list.all()[usize::from(number)].topic.as_str());
         let names: Vec<&str> = names.chain(self.settings.topics.iter().map(|topic| topic.name.as_str())).collect();
-        self.broker.topics(&names)
+        self.cluster.topics(&names)
     }
 
     fn is_configured(&self, topic: &str) -> bool {

@@ -32,8 +32,8 @@ const DECIDED: [(&str, &str); 6] = [
 /// Whether the value of an option must not be shown.
 ///
 /// ```
-/// assert!(recount_connectors::bucket::is_secret("secret_access_key"));
-/// assert!(!recount_connectors::bucket::is_secret("secret_access_key_file"));
+/// assert!(recount_connectors::store::bucket::is_secret("secret_access_key"));
+/// assert!(!recount_connectors::store::bucket::is_secret("secret_access_key_file"));
 /// ```
 pub fn is_secret(name: &str) -> bool {
     !name.ends_with(FILE_END) && SECRET_PARTS.iter().any(|part| name.contains(part))

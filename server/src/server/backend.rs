@@ -12,19 +12,19 @@ use recount_dataflow::domain::rules::Rules;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::Reader;
 
+use super::{Input, ServerError, ServerSettings};
 use crate::api::ingest::{Door, Ingest};
-use crate::feed::{Feed, FeedError};
+use crate::feed::{Brake, Feed, FeedError};
 use crate::lineage::Lineage;
-use crate::metrics::{Metrics, StoreCollector};
-use crate::server::{Input, ServerError, ServerSettings};
+use crate::metrics::{KafkaCollector, Metrics, StoreCollector};
 use crate::sinks::{Looked, Opened, Sinks, SinksError, SinksSettings};
-use crate::store::{Begun, Brake, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
+use crate::store::{Begun, Checkpointing, Records, Store, StoreError, StoreSettings, Trigger};
 
 /// Everything that runs behind the listeners.
-pub(crate) struct Backend {
-    pub(crate) reader: Reader,
-    pub(crate) lineage: Lineage,
-    pub(crate) raw: RawStore,
+pub(super) struct Backend {
+    pub(super) reader: Reader,
+    pub(super) lineage: Lineage,
+    pub(super) raw: RawStore,
     feed: Feed,
     kept: Option<Kept>,
 }
@@ -47,7 +47,7 @@ impl Backend {
     ///
     /// # Errors
     /// Where something can not start.
-    pub(crate) fn start(
+    pub(super) fn start(
         input: Input,
         settings: &ServerSettings,
         stopping: Arc<AtomicBool>,
@@ -112,12 +112,12 @@ impl Backend {
     }
 
     /// Waits until everything that was readable before the start is readable again.
-    pub(crate) async fn caught_up(&mut self) -> Result<(), FeedError> {
+    pub(super) async fn caught_up(&mut self) -> Result<(), FeedError> {
         self.feed.caught_up().await
     }
 
     /// Where clients append, where they can.
-    pub(crate) fn door(&self, rules: Rules) -> Door {
+    pub(super) fn door(&self, rules: Rules) -> Door {
         match self.kept.as_ref().map(|kept| &kept.records) {
             Some(Records::Log(log, _)) => Door::Open(Ingest::new(log.clone(), rules, self.lineage)),
             Some(Records::Kafka(_)) => Door::Kafka,
@@ -126,26 +126,23 @@ impl Backend {
     }
 
     /// What asks for a checkpoint, where there are any.
-    pub(crate) fn trigger(&self) -> Option<Trigger> {
+    pub(super) fn trigger(&self) -> Option<Trigger> {
         self.kept.as_ref().map(|kept| kept.checkpoints.trigger())
     }
 
-    /// Adds what a data directory tells of itself.
-    pub(crate) fn measure(&mut self, metrics: Metrics) -> Metrics {
+    /// Adds what a data directory tells of itself, and Kafka and the sinks, where there are any.
+    pub(super) fn measure(&mut self, metrics: Metrics) -> Metrics {
         let Some(kept) = &mut self.kept else { return metrics };
         let metrics = match &kept.records {
             Records::Log(..) => metrics,
-            Records::Kafka(watch) => metrics.with_kafka(watch),
+            Records::Kafka(watch) => metrics.with(KafkaCollector::new(watch)),
         };
-        let metrics = match kept.measured.take() {
-            Some(store) => metrics.with_store(store),
-            None => metrics,
-        };
-        metrics.with_sinks(kept.sinks.as_ref().map(Sinks::collector))
+        let metrics = kept.measured.take().into_iter().fold(metrics, Metrics::with);
+        kept.sinks.as_ref().map(Sinks::collector).into_iter().fold(metrics, Metrics::with)
     }
 
     /// Waits until something fails.
-    pub(crate) async fn failed(&mut self) -> ServerError {
+    pub(super) async fn failed(&mut self) -> ServerError {
         let Some(kept) = &mut self.kept else { return self.feed.failed().await.into() };
         tokio::select! {
             error = self.feed.failed() => error.into(),
@@ -157,7 +154,7 @@ impl Backend {
 
     /// Stops the feed and the engine, lets the sinks publish what is complete, writes a last checkpoint where the service `ends_well`,
     /// and lets go of the log and the directory, in this order. Blocks.
-    pub(crate) fn stop(self, ends_well: bool) {
+    pub(super) fn stop(self, ends_well: bool) {
         self.feed.stop();
         if let Some(Kept { dir, records, checkpoints, sinks, drain, .. }) = self.kept {
             if let Some(sinks) = sinks {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::skew::{Choice, Front, choose};
 
 /// How long one partition is waited for, once.
-const PATIENCE: Duration = Duration::from_millis(500);
+const WAIT_ONCE: Duration = Duration::from_millis(500);
 /// Less than this apart nobody waits: it would only make batches small.
 const NEAR_MS_MIN: i64 = 1_000;
 
@@ -36,12 +36,12 @@ impl Reach {
 
 /// Whom reading waits for.
 #[derive(Debug, Default)]
-pub(super) struct Patience {
+pub(super) struct WaitFor {
     /// The partition, and since when: it is not waited for again before it has come.
     waits: Option<(usize, Instant)>,
 }
 
-impl Patience {
+impl WaitFor {
     /// Chooses among partitions; without a `reach` nobody waits.
     pub(super) fn choose(
         &mut self,
@@ -61,7 +61,7 @@ impl Patience {
         };
         self.waits = Some((by, since));
         match choose(fronts, Some(far_ms)) {
-            Choice::Take(_) if now < since + PATIENCE => Choice::Nothing,
+            Choice::Take(_) if now < since + WAIT_ONCE => Choice::Nothing,
             far => far,
         }
     }
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn what_is_a_little_ahead_goes_at_once_what_is_further_in_a_moment_and_what_is_too_far_never() {
-        let (mut patience, start) = (Patience::default(), Instant::now());
+        let (mut wait_for, start) = (WaitFor::default(), Instant::now());
         let mut choose = |ms, after_ms| {
             let now = start + Duration::from_millis(after_ms);
-            patience.choose(ahead(ms).into_iter(), REACH, now)
+            wait_for.choose(ahead(ms).into_iter(), REACH, now)
         };
         assert_eq!(choose(30_000, 0), Choice::Take(0));
         assert_eq!(choose(31_000, 10), Choice::Nothing);
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(Reach::new(HOUR_MS, 30_000).near_ms(), 30_000);
         assert_eq!(Reach::new(HOUR_MS, 0).near_ms(), 1_000);
         assert_eq!(Reach::new(500, 30_000).near_ms(), 500);
-        let mut patience = Patience::default();
-        assert_eq!(patience.choose(ahead(HOUR_MS * 99).into_iter(), None, Instant::now()), Choice::Take(0));
+        let mut wait_for = WaitFor::default();
+        assert_eq!(wait_for.choose(ahead(HOUR_MS * 99).into_iter(), None, Instant::now()), Choice::Take(0));
     }
 }

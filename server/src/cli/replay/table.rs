@@ -7,10 +7,10 @@ use std::thread;
 use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::read::{Ad, ReadError, Snapshot};
 
-use super::CliError;
-use super::replay::Format;
+use super::Format;
+use crate::cli::CliError;
+use crate::output::file::OutputFile;
 use crate::output::lines;
-use crate::output::sink::Sink;
 use crate::output::text::Buffer;
 
 /// Ads whose rows are one piece of work.
@@ -26,20 +26,20 @@ struct Piece {
     rows: u64,
 }
 
-/// Writes every row of a granularity, sorted, and returns how many there are. Without a sink they are counted.
+/// Writes every row of a granularity, sorted, and returns how many there are. Without a file they are counted.
 pub(super) fn write(
     snapshot: &Snapshot,
     granularity: Granularity,
     format: Format,
-    mut sink: Option<&mut Sink>,
+    mut out: Option<&mut OutputFile>,
 ) -> Result<u64, CliError> {
-    if let (Some(sink), Format::Csv) = (&mut sink, format) {
-        sink.buffer().extend_from_slice(lines::csv_header().as_bytes());
+    if let (Some(out), Format::Csv) = (&mut out, format) {
+        out.buffer().extend_from_slice(lines::csv_header().as_bytes());
     }
     let ads = snapshot.ads();
     let pieces: Vec<&[Ad]> = ads.chunks(PIECE_ADS).collect();
     let threads = thread::available_parallelism().map_or(1, NonZero::get).min(THREADS_MAX);
-    let format = sink.is_some().then_some(format);
+    let format = out.is_some().then_some(format);
     thread::scope(|scope| {
         // Piece n comes from thread n modulo the number of threads, so taking turns keeps the order and bounds what waits.
         let receivers: Vec<Receiver<Result<Piece, ReadError>>> = (0..threads)
@@ -54,8 +54,8 @@ pub(super) fn write(
         for number in 0..pieces.len() {
             let piece = receivers[number % threads].recv().expect("a thread sends each of its pieces")?;
             rows += piece.rows;
-            if let Some(sink) = &mut sink {
-                sink.write(&piece.text)?;
+            if let Some(out) = &mut out {
+                out.write(&piece.text)?;
             }
         }
         Ok(rows)

@@ -1,5 +1,8 @@
 //! Two writers over one directory whose lock does not hold.
 
+mod memory;
+mod watched;
+
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -15,7 +18,7 @@ use recount_dataflow::checkpoint::{CheckpointError, Checkpointer, Checkpoints};
 use recount_dataflow::engine::{Engine, Settings};
 use recount_dataflow::read::Reader;
 
-use super::watched::Watched;
+use self::watched::Watched;
 use super::{Begun, Pace, Records, Store, StoreSettings};
 use crate::feed::Feed;
 

@@ -1,5 +1,8 @@
 //! The thread that owns the engine and feeds it from the source: first the epochs that were bound before, cut as they were, then
-//! new ones as time passes.
+//! new ones as time passes. [`brake`] holds it back where the state takes too much memory.
+
+mod brake;
+mod streams;
 
 use std::io;
 use std::sync::mpsc;
@@ -7,16 +10,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use recount_connectors::bindings::BindingError;
-use recount_connectors::{Next, Source, SourceError, Stopper};
-use recount_dataflow::domain::fact::Position;
+use recount_connectors::{Next, Source, SourceError, Stopper, read_up_to};
 use recount_dataflow::engine::{Engine, EngineError};
+use recount_dataflow::intake::Batch;
 use recount_dataflow::read::Reader;
 use recount_dataflow::store::EpochBinding;
 use thiserror::Error;
 use tokio::sync::oneshot;
 
+pub(crate) use self::brake::Brake;
+pub(crate) use self::streams::KnownStreams;
 use crate::clock::wall_ms;
-use crate::store::Brake;
 
 /// How often the source hears what is bound.
 const BOUND_EVERY: Duration = Duration::from_secs(1);
@@ -108,7 +112,7 @@ impl Feed {
         let (end, ended) = oneshot::channel();
         let (tell_caught_up, caught_up) = oneshot::channel();
         let stopper = source.stopper();
-        let known = source.streams().len();
+        let known = KnownStreams::new(source.streams().len());
         let followers = behind_max.map(|behind_max| (engine.reader(), behind_max));
         let mut feeding = Feeding { engine, source, known, stopped, brake, followers };
         let thread = thread::Builder::new().name("feed".into()).spawn(move || {
@@ -164,8 +168,7 @@ impl Feed {
 struct Feeding {
     engine: Engine,
     source: Box<dyn Source>,
-    /// Streams that the engine knows.
-    known: usize,
+    known: KnownStreams,
     stopped: mpsc::Receiver<()>,
     brake: Option<Brake>,
     /// Who may hold the feed back: how many epochs somebody who follows may be behind.
@@ -183,13 +186,12 @@ impl Feeding {
         // What files hold goes with the next epoch that completes.
         self.engine.drain()?;
         let stopped = &self.stopped;
-        let is_stopped = || matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected));
-        self.brake.iter_mut().for_each(|brake| brake.hold(is_stopped));
+        self.brake.iter_mut().for_each(|brake| brake.hold(|| is_stopped(stopped)));
         Ok(())
     }
 
     fn is_stopped(&self) -> bool {
-        matches!(self.stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected))
+        is_stopped(&self.stopped)
     }
 
     /// Waits for those who follow; false where it was told to stop.
@@ -214,16 +216,6 @@ impl Feeding {
         true
     }
 
-    /// Names the streams that came since, where a batch is of one of them.
-    fn name_streams(&mut self, stream: u16) {
-        if self.known <= usize::from(stream) {
-            for name in self.source.streams().split_off(self.known) {
-                self.engine.add_stream(name);
-                self.known += 1;
-            }
-        }
-    }
-
     /// Tells the source what every complete epoch has bound.
     fn tell_bound(&mut self) {
         if let Ok(snapshot) = self.engine.reader().snapshot(None) {
@@ -235,20 +227,13 @@ impl Feeding {
     fn replay(&mut self, recorded: Recorded) -> Result<bool, FeedError> {
         for binding in recorded {
             let binding = binding?;
-            for &Position { stream, offset } in &binding.positions {
-                loop {
-                    match self.source.next_of(stream, offset, REPLAY_STEP)? {
-                        Next::Batch(batch) => {
-                            self.name_streams(batch.stream);
-                            self.engine.push_bound(batch);
-                        }
-                        Next::End => break,
-                        Next::Waiting if self.is_stopped() => return Ok(false),
-                        Next::Waiting => {}
-                    }
-                }
-            }
-            if self.is_stopped() || !self.wait_for_followers() {
+            let take = |source: &dyn Source, batch: Batch| {
+                self.known.tell(source, batch.stream, &self.engine);
+                self.engine.push_bound(batch);
+            };
+            let go_on = || !is_stopped(&self.stopped);
+            let is_read = read_up_to(&mut *self.source, &binding.positions, REPLAY_STEP, take, go_on)?;
+            if !is_read || self.is_stopped() || !self.wait_for_followers() {
                 return Ok(false);
             }
             let closed = self.engine.close_bound(&binding);
@@ -282,7 +267,7 @@ impl Feeding {
             };
             match next {
                 Next::Batch(batch) => {
-                    self.name_streams(batch.stream);
+                    self.known.tell(&*self.source, batch.stream, &self.engine);
                     self.engine.push(batch, Some(wall_ms()))?;
                 }
                 Next::Waiting => {}
@@ -309,4 +294,9 @@ impl Feeding {
         self.tell_bound();
         Ok(())
     }
+}
+
+/// Whether the other end of a thread's `stop` is gone.
+fn is_stopped(stopped: &mpsc::Receiver<()>) -> bool {
+    matches!(stopped.try_recv(), Err(mpsc::TryRecvError::Disconnected))
 }

@@ -2,6 +2,9 @@
 //!
 //! Nothing here looks at a clock, and nothing depends on the number of workers: the same files and settings give the same bytes.
 
+mod outputs;
+mod table;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,8 +16,8 @@ use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::{Engine, History, KeptWindows, Settings};
 use recount_dataflow::read::Snapshot;
 
+pub(super) use self::outputs::Outputs;
 use super::progress::{Progress, Unit};
-use super::replay_outputs::{self, Outputs};
 use super::serve::{decode_threads, random};
 use super::settings::{EngineArgs, RulesArgs};
 use super::table::grouped;
@@ -95,7 +98,7 @@ pub(super) fn run(global: &Global, args: &ReplayArgs) -> Result<(), CliError> {
     if args.outputs.format == Format::Parquet {
         return Err(CliError::usage("--format parquet is not built yet; write jsonl or csv"));
     }
-    replay_outputs::check(&args.outputs, &args.files)?;
+    outputs::check(&args.outputs, &args.files)?;
     let config = global.load([args.engine.flags(), args.rules.flags()].concat())?;
     logging::start(&config)?;
     let (source, mut engine) = start(&config, &args.files, KeptWindows::Only(args.granularity), &args.outputs)?;

@@ -15,7 +15,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use recount_dataflow::domain::fact::Position;
 
 use self::absent::Absent;
-use self::ask::Broker;
+use self::ask::Cluster;
 pub use self::look::look;
 use self::plan::{Look, Wants};
 use super::bell::Bell;
@@ -67,7 +67,7 @@ pub(super) struct ReaderHandle {
 pub(super) struct Control {
     settings: KafkaSourceSettings,
     client: Client,
-    broker: Broker,
+    cluster: Cluster,
     /// What a partition may have read ahead.
     share: Share,
     list: Streams,
@@ -105,15 +105,15 @@ pub(super) fn check_formats(settings: &KafkaSourceSettings, list: &Streams) -> R
 pub fn is_whole(settings: &KafkaSourceSettings, list: &Streams) -> Result<bool, KafkaSourceError> {
     let client = Client::new(&settings.client)?;
     let share = Share::of(settings.prefetch_bytes, list.all().len());
-    let broker = Broker::connect(&client, settings, share, Arc::default())?;
+    let cluster = Cluster::connect(&client, settings, share, Arc::default())?;
     let names: Vec<&str> = list.all().iter().map(|stream| stream.topic.as_str()).collect();
-    let topics = broker.topics(&names)?;
+    let topics = cluster.topics(&names)?;
     for (number, stream) in list.all().iter().enumerate() {
         let standing = Standing { stream: number as u16, next: stream.first_offset, bound: stream.first_offset };
         if list.end(standing.stream).is_some() || gap_of_topic(stream, standing, topics.get(&stream.topic)).is_some() {
             return Ok(false);
         }
-        if gap_of_offsets(standing, broker.offsets(&stream.topic, stream.partition)?).is_some() {
+        if gap_of_offsets(standing, cluster.offsets(&stream.topic, stream.partition)?).is_some() {
             return Ok(false);
         }
     }
@@ -137,12 +137,12 @@ impl Control {
         suspects: Receiver<Suspect>,
     ) -> Result<Control, KafkaSourceError> {
         let share = Share::of(settings.prefetch_bytes, list.all().len());
-        let broker = Broker::connect(client, &settings, share, Arc::clone(&shared.stats))?;
+        let cluster = Cluster::connect(client, &settings, share, Arc::clone(&shared.stats))?;
         Ok(Control {
             accepted: settings.accepted_gaps.clone(),
             settings,
             client: client.clone(),
-            broker,
+            cluster,
             share,
             list,
             positions: Positions::of(resume),
@@ -168,7 +168,7 @@ impl Control {
         let mut look_at = Instant::now();
         let mut commit_at = Instant::now() + COMMIT_EVERY;
         while !self.shared.is_stopped() {
-            self.broker.poll(POLL);
+            self.cluster.poll(POLL);
             if look_at <= Instant::now() {
                 let has_looked = self.or_later(Control::look)?.is_some();
                 let is_all = has_looked && self.absent.is_empty();
@@ -183,7 +183,7 @@ impl Control {
             }
         }
         self.commit();
-        self.broker.poll(POLL);
+        self.cluster.poll(POLL);
         Ok(())
     }
 
@@ -231,7 +231,7 @@ impl Control {
         while !self.shared.is_stopped() {
             let looked = self.or_later(|control| {
                 control.look()?;
-                control.broker.offsets(&topic, partition)
+                control.cluster.offsets(&topic, partition)
             })?;
             if let Some((low, end)) = looked {
                 let standing = Standing { stream: number, next: suspect.next, bound: suspect.next };
@@ -240,14 +240,14 @@ impl Control {
                     None => KafkaSourceError::Refused { topic, partition, wanted: suspect.next, low, end },
                 });
             }
-            self.broker.poll(RETRY);
+            self.cluster.poll(RETRY);
         }
         Ok(())
     }
 
     fn what_to_look_at(&self) -> Look<'_> {
-        let Control { settings, broker, list, positions, reading, .. } = self;
-        Look { settings, broker, list, begins: list.is_written(), positions, reading }
+        let Control { settings, cluster, list, positions, reading, .. } = self;
+        Look { settings, cluster, list, begins: list.is_written(), positions, reading }
     }
 
     /// Begins to read every stream that is not read yet.
@@ -263,7 +263,7 @@ impl Control {
             let reader = &self.readers[usize::from(number) % self.readers.len()];
             let bell = Arc::clone(&reader.bell);
             // Before it is assigned: what comes then goes to this queue from the first record on.
-            let queue = self.broker.queue(&stream.topic, stream.partition, move || bell.ring())?;
+            let queue = self.cluster.queue(&stream.topic, stream.partition, move || bell.ring())?;
             let offset = Offset::Offset(next as i64);
             let added = assignment.add_partition_offset(&stream.topic, stream.partition, offset);
             added.map_err(|cause| KafkaError::call("a partition can not be assigned", cause))?;
@@ -294,7 +294,7 @@ impl Control {
             });
             self.reading.insert(number, stats);
         }
-        self.broker.assign(&assignment)
+        self.cluster.assign(&assignment)
     }
 
     /// Shares what may be read ahead among so many partitions. A client can not be told later, so another one takes over before it
@@ -302,7 +302,7 @@ impl Control {
     fn share_among(&mut self, partitions: usize) -> Result<(), KafkaSourceError> {
         let share = Share::of(self.settings.prefetch_bytes, partitions);
         if share != self.share {
-            self.broker = Broker::connect(&self.client, &self.settings, share, Arc::clone(&self.shared.stats))?;
+            self.cluster = Cluster::connect(&self.client, &self.settings, share, Arc::clone(&self.shared.stats))?;
             self.share = share;
         }
         Ok(())
@@ -332,7 +332,7 @@ impl Control {
             let _ = offsets.add_partition_offset(&stream.topic, stream.partition, Offset::Offset(offset as i64));
         }
         if offsets.count() > 0 {
-            self.broker.commit(&offsets);
+            self.cluster.commit(&offsets);
         }
     }
 }

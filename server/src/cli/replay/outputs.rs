@@ -9,13 +9,12 @@ use recount_dataflow::domain::window::Granularity;
 use recount_dataflow::engine::Engine;
 use recount_dataflow::read::{Reader, Snapshot};
 
-use super::CliError;
-use super::replay::{Format, OutputArgs};
-use super::replay_table;
+use super::{Format, OutputArgs, table};
+use crate::cli::CliError;
 use crate::convert::json::ToJson as _;
 use crate::convert::to_wire;
+use crate::output::file::OutputFile;
 use crate::output::lines;
-use crate::output::sink::Sink;
 
 /// The lineage of a replay: its epochs are a function of the files, so two replays of them agree on every correction's id.
 const LINEAGE: &str = "replay";
@@ -24,16 +23,16 @@ const LINEAGE: &str = "replay";
 const CORRECTION_EPOCHS: u64 = 32;
 
 /// The files being written.
-pub(super) struct Outputs {
+pub(in crate::cli) struct Outputs {
     reader: Reader,
     granularity: Granularity,
     format: Format,
-    out: Option<Sink>,
-    changes: Option<Sink>,
-    corrections: Option<Sink>,
-    status: Option<Sink>,
-    quarantine: Option<Sink>,
-    parked: Option<Sink>,
+    out: Option<OutputFile>,
+    changes: Option<OutputFile>,
+    corrections: Option<OutputFile>,
+    status: Option<OutputFile>,
+    quarantine: Option<OutputFile>,
+    parked: Option<OutputFile>,
     /// The first epoch whose changes were not written.
     changes_from: u64,
     /// The first epoch whose corrections were not written.
@@ -77,8 +76,12 @@ fn place(path: &Path) -> Option<PathBuf> {
 
 impl Outputs {
     /// Opens all of them, so that a path that can not be written is known before any work.
-    pub(super) fn open(args: &OutputArgs, granularity: Granularity, reader: Reader) -> Result<Outputs, CliError> {
-        let open = |path: &Option<PathBuf>| path.as_deref().map(Sink::open).transpose();
+    pub(in crate::cli) fn open(
+        args: &OutputArgs,
+        granularity: Granularity,
+        reader: Reader,
+    ) -> Result<Outputs, CliError> {
+        let open = |path: &Option<PathBuf>| path.as_deref().map(OutputFile::open).transpose();
         Ok(Outputs {
             reader,
             granularity,
@@ -104,12 +107,12 @@ impl Outputs {
     /// Writes what the epochs complete by now have brought.
     pub(super) fn advance(&mut self, engine: &mut Engine) -> Result<(), CliError> {
         let upper = self.reader.readable().upper;
-        if let Some(sink) = &mut self.changes {
+        if let Some(out) = &mut self.changes {
             for epoch in self.changes_from..upper {
                 let snapshot = self.reader.snapshot(Some(epoch))?;
                 let changes = snapshot.changes(self.granularity, None)?;
-                lines::push_changes(sink.buffer(), epoch, snapshot.watermark_ms().unwrap_or(0), &changes);
-                sink.advance()?;
+                lines::push_changes(out.buffer(), epoch, snapshot.watermark_ms().unwrap_or(0), &changes);
+                out.advance()?;
             }
         }
         self.changes_from = upper;
@@ -117,13 +120,13 @@ impl Outputs {
             self.write_corrections(upper)?;
         }
         for record in engine.take_set_aside() {
-            let sink = match record.reason.shelf() {
+            let out = match record.reason.shelf() {
                 Shelf::Parked => &mut self.parked,
                 Shelf::Quarantined => &mut self.quarantine,
             };
-            if let Some(sink) = sink {
-                lines::push_set_aside(sink.buffer(), &record, &self.reader.streams());
-                sink.advance()?;
+            if let Some(out) = out {
+                lines::push_set_aside(out.buffer(), &record, &self.reader.streams());
+                out.advance()?;
             }
         }
         Ok(())
@@ -138,10 +141,10 @@ impl Outputs {
     }
 
     fn write_corrections(&mut self, upper: u64) -> Result<(), CliError> {
-        let Some(sink) = &mut self.corrections else { return Ok(()) };
+        let Some(out) = &mut self.corrections else { return Ok(()) };
         for correction in self.reader.corrections(self.corrections_from, upper) {
-            lines::push_correction(sink.buffer(), &correction, LINEAGE);
-            sink.advance()?;
+            lines::push_correction(out.buffer(), &correction, LINEAGE);
+            out.advance()?;
         }
         self.corrections_from = upper;
         Ok(())
@@ -149,14 +152,14 @@ impl Outputs {
 
     /// Writes what only the end can tell, and gives all files their names. Returns the number of rows.
     pub(super) fn finish(mut self, snapshot: &Snapshot) -> Result<u64, CliError> {
-        let rows = replay_table::write(snapshot, self.granularity, self.format, self.out.as_mut())?;
-        if let Some(sink) = &mut self.status {
+        let rows = table::write(snapshot, self.granularity, self.format, self.out.as_mut())?;
+        if let Some(out) = &mut self.status {
             let status = to_wire::status(snapshot, snapshot.readable(), &self.reader.streams());
-            sink.buffer().extend_from_slice(status.to_json().to_string().as_bytes());
-            sink.buffer().push(b'\n');
+            out.buffer().extend_from_slice(status.to_json().to_string().as_bytes());
+            out.buffer().push(b'\n');
         }
-        let sinks = [self.out, self.changes, self.corrections, self.status, self.quarantine, self.parked];
-        sinks.into_iter().flatten().try_for_each(Sink::finish)?;
+        let outputs = [self.out, self.changes, self.corrections, self.status, self.quarantine, self.parked];
+        outputs.into_iter().flatten().try_for_each(OutputFile::finish)?;
         Ok(rows)
     }
 }

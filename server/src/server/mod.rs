@@ -1,4 +1,6 @@
-//! The service from start to end, in one visible order.
+//! The service from start to end, in one visible order. [`backend`] is what stands behind its listeners.
+
+mod backend;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,10 +19,11 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use crate::api::{Bounds, Shared};
-use crate::backend::Backend;
+use self::backend::Backend;
+use crate::api::Shared;
 use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
+use crate::limits::Bounds;
 use crate::lineage::Lineage;
 use crate::metrics::Metrics;
 pub use crate::sinks::{SinkError, SinksError, SinksSettings};
