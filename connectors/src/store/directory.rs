@@ -31,8 +31,9 @@ impl DirectoryStore {
     /// # Errors
     /// Where the disk fails.
     pub fn open(dir: &DataDir) -> Result<DirectoryStore, DiskError> {
-        let (disk, is_writer, dir) = (dir.disk(), dir.is_writer(), dir.runs_dir());
-        if is_writer {
+        let writer = dir.is_writer().then(|| dir.fence().writer());
+        let (disk, dir) = (dir.disk(), dir.runs_dir());
+        if writer.is_some() {
             for name in disk.list(&dir).or_disk_error(&*disk, &dir, "can not be listed")? {
                 if name.starts_with(NEW_PREFIX) {
                     let path = format!("{dir}/{name}");
@@ -42,10 +43,11 @@ impl DirectoryStore {
             // A process may have been killed before it had synced a name it gave: retention goes by what is found here.
             disk.sync_dir(&dir).or_disk_error(&*disk, &dir, "can not be synced")?;
         }
-        // Who reads beside the one that writes makes files as well, where they are copies.
-        let new_prefix = match is_writer {
-            true => NEW_PREFIX.into(),
-            false => format!("{NEW_PREFIX}{}-", std::process::id()).into(),
+        // Nobody gives a name to what somebody else is writing. Who reads beside the one that writes makes files as well, where they are
+        // copies.
+        let new_prefix = match writer {
+            Some(writer) => format!("{NEW_PREFIX}{writer:08}-").into(),
+            None => format!("{NEW_PREFIX}{}-", std::process::id()).into(),
         };
         Ok(DirectoryStore { disk, dir: dir.into(), new_prefix, made: Arc::new(AtomicU64::new(0)) })
     }

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, StreamsError};
 use crate::checksum::Checksum;
-use crate::data_dir::STREAMS_DIR;
+use crate::data_dir::{Fence, STREAMS_DIR};
 use crate::disk::{Disk, DiskError, OrDiskError as _, write_anew};
 
-/// What a file is called until it is whole.
-const NEW_FILE: &str = "new";
+/// What a file is called until it is whole: its writer's number follows, so that nobody gives a name to what somebody else is writing.
+const NEW_PREFIX: &str = "new-";
 
 /// The file as it is written.
 #[derive(Serialize, Deserialize)]
@@ -58,15 +58,32 @@ pub(super) fn check_last(disk: &dyn Disk, changes: u32) -> Result<(), StreamsErr
     }
 }
 
+/// Removes what never got its name.
+pub(super) fn clear(disk: &dyn Disk) -> Result<(), DiskError> {
+    let names = disk.list(STREAMS_DIR).or_disk_error(disk, STREAMS_DIR, "can not be listed")?;
+    for name in names.iter().filter(|name| name.starts_with(NEW_PREFIX)) {
+        let path = format!("{STREAMS_DIR}/{name}");
+        disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
+    }
+    Ok(())
+}
+
 /// Writes the change with this number: it is there whole, or not there.
-pub(super) fn write(disk: &dyn Disk, checksum: Checksum, number: u32, change: &Change) -> Result<(), DiskError> {
+pub(super) fn write(
+    disk: &dyn Disk,
+    checksum: Checksum,
+    number: u32,
+    change: &Change,
+    fence: &Fence,
+) -> Result<(), StreamsError> {
     let written = Written { change: change.clone(), checksum: sum(change, checksum) };
     let text = serde_json::to_string_pretty(&written).expect("strings and numbers are JSON") + "\n";
-    let new = format!("{STREAMS_DIR}/{NEW_FILE}");
+    let new = format!("{STREAMS_DIR}/{NEW_PREFIX}{:08}", fence.writer());
     write_anew(disk, &new, text.as_bytes())?;
+    fence.check()?;
     let path = path(number);
     // A name is never taken from another: of two writers one fails here, and the fence says which has to end.
     disk.link(&new, &path).or_disk_error(disk, &path, "can not be made")?;
     disk.sync_dir(STREAMS_DIR).or_disk_error(disk, STREAMS_DIR, "can not be synced")?;
-    disk.delete(&new).or_disk_error(disk, &new, "can not be deleted")
+    Ok(disk.delete(&new).or_disk_error(disk, &new, "can not be deleted")?)
 }

@@ -113,6 +113,7 @@ impl Streams {
         let fence = dir.is_writer().then(|| dir.fence());
         if fence.is_some() {
             disk.create_dir(STREAMS_DIR).or_disk_error(&*disk, STREAMS_DIR, "the directory can not be made")?;
+            file::clear(&*disk)?;
             // The second for a process that was killed before it had synced a change: what is read here is bound to.
             for dir in ["", STREAMS_DIR] {
                 disk.sync_dir(dir).or_disk_error(&*disk, dir, "can not be synced")?;
@@ -206,9 +207,9 @@ impl Streams {
             assert!(usize::from(end.stream) < self.streams.len(), "stream {} ends and never began", end.stream);
             assert!(!self.ends.contains_key(&end.stream), "stream {} ends twice", end.stream);
         }
-        if let Err(error) = file::write(&*self.disk, self.checksum, self.changes, &change) {
+        if let Err(error) = file::write(&*self.disk, self.checksum, self.changes, &change, fence) {
             fence.check()?;
-            return Err(error.into());
+            return Err(error);
         }
         // After the sync: a writer that came before it has found what was synced, and one that comes later will.
         fence.check()?;

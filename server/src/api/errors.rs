@@ -29,6 +29,12 @@ impl CallError {
         CallError { reason, message: message.into(), field: None, details: Vec::new(), retry_in: None }
     }
 
+    /// Whatever is asked, it is too early.
+    pub(crate) fn starting() -> Self {
+        let message = "the service starts, and makes its state readable again; repeat the call at another moment";
+        CallError::new(ErrorReason::Starting, message)
+    }
+
     /// A field of the request breaks a rule.
     pub(crate) fn field(reason: ErrorReason, field: &'static str, message: impl Into<String>) -> Self {
         CallError { field: Some(field), ..CallError::new(reason, message) }

@@ -8,15 +8,23 @@ mod status;
 
 use std::sync::Arc;
 
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tonic::Status;
+use tonic::body::Body as TonicBody;
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 
 use self::admin::AdminApi;
 use self::counts::CountsApi;
 use self::ingest::IngestApi;
 use crate::api::Shared;
+use crate::api::errors::CallError;
 use crate::api::ingest::Door;
 use crate::convert::FILE_DESCRIPTOR_SET;
 use crate::convert::raw::ingest_service_server::IngestServiceServer;
@@ -30,7 +38,6 @@ pub(crate) async fn router(
     shared: Arc<Shared>,
     door: Door,
     trigger: Option<Trigger>,
-    concurrent_streams: u32,
     shutdown: watch::Receiver<bool>,
 ) -> Router {
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -51,26 +58,38 @@ pub(crate) async fn router(
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1()
         .expect("the descriptors were encoded by our own build");
-    Server::builder()
-        .max_concurrent_streams(concurrent_streams)
-        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
-        .add_service(health_service)
+    let routes = Routes::new(health_service)
         .add_service(reflection)
         .add_service(CountsApi::server(shared))
-        .add_service(AdminServiceServer::new(AdminApi { trigger }))
-        // Where records come from files the service is not there at all; where they come from Kafka it says so.
-        .add_optional_service((!matches!(door, Door::Files)).then(|| IngestApi::server(door, shutdown)))
+        .add_service(AdminServiceServer::new(AdminApi { trigger }));
+    // Where records come from files the service is not there at all; where they come from Kafka it says so.
+    let routes = match door {
+        Door::Files => routes,
+        door => routes.add_service(IngestApi::server(door, shutdown)),
+    };
+    routes.prepare().into_axum_router()
+}
+
+/// The answer to any call while the service starts.
+pub(crate) async fn starting(_: Request) -> Response {
+    Status::from(CallError::starting()).into_http::<TonicBody>().map(Body::new)
 }
 
 /// Serves connections until the flag turns true, then until the last call has been answered.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
+    concurrent_streams: u32,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), tonic::transport::Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let down = async move {
         let _ = shutdown.wait_for(|&down| down).await;
     };
-    router.serve_with_incoming_shutdown(incoming, down).await
+    Server::builder()
+        .max_concurrent_streams(concurrent_streams)
+        .http2_keepalive_interval(Some(KEEP_ALIVE_EVERY))
+        .add_routes(Routes::from(router))
+        .serve_with_incoming_shutdown(incoming, down)
+        .await
 }

@@ -1,11 +1,10 @@
 //! HTTP: the questions of [`crate::api`] for curl, browsers and SDKs, in the contract's JSON.
 //!
 //! [`params`] reads what stands in an address, [`listen`] accepts connections within bounds, [`answer`] writes answers and [`error`]
-//! refusals, [`sse`] writes epochs as server-sent events, [`entrance`] answers while the service starts. The rest is a file a group of
+//! refusals, [`sse`] writes epochs as server-sent events, [`starting`] answers while the service starts. The rest is a file a group of
 //! routes.
 
 mod answer;
-mod entrance;
 mod error;
 mod events;
 mod listen;
@@ -13,6 +12,7 @@ mod params;
 mod probes;
 mod reads;
 mod sse;
+mod starting;
 mod streams;
 
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use axum::Router;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 
-pub(crate) use self::entrance::Entrance;
 use self::error::HttpError;
 use self::events::Bodies;
 pub(crate) use self::listen::serve;
+pub(crate) use self::starting::starting;
 use crate::api::Shared;
 use crate::api::errors::{CallError, ErrorReason};
 use crate::api::ingest::Door;

@@ -85,8 +85,11 @@ pub(super) async fn explain(State(http): State<Http>, uri: Uri, headers: HeaderM
 }
 
 /// `GET /v1/status`.
-pub(super) async fn status(State(http): State<Http>, uri: Uri) -> Answer {
-    Params::of(&uri)?.finish()?;
+pub(super) async fn status(State(http): State<Http>, uri: Uri, headers: HeaderMap) -> Answer {
+    let mut params = Params::of(&uri)?;
+    // It is at hand; the parameter is taken as everywhere.
+    params.deadline(&headers)?;
+    params.finish()?;
     Ok(ok(&status::get_status(&http.shared)?))
 }
 

@@ -101,7 +101,7 @@ impl EventWriter {
 }
 
 /// What shows a silent stream to be alive: a comment.
-pub(super) const KEEP_ALIVE: &str = ":\n";
+pub(super) const ALIVE_COMMENT: &str = ":\n";
 
 #[cfg(test)]
 mod tests {

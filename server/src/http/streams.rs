@@ -16,7 +16,7 @@ use super::Http;
 use super::answer::Answer;
 use super::error;
 use super::params::{Params, invalid};
-use super::sse::{EventWriter, KEEP_ALIVE, OfEpoch};
+use super::sse::{ALIVE_COMMENT, EventWriter, OfEpoch};
 use crate::api::errors::CallError;
 use crate::api::outlet::Subscription;
 use crate::api::{corrections, subscribe};
@@ -78,7 +78,7 @@ fn events<T: OfEpoch + Send + 'static>(subscription: Subscription<T>) -> Respons
     let texts = subscription.timeout_repeating(alive).map(move |next| match next {
         Ok(Ok(message)) => writer.message(&message),
         Ok(Err(error)) => writer.error(&error),
-        Err(_) => KEEP_ALIVE.to_string(),
+        Err(_) => ALIVE_COMMENT.to_string(),
     });
     respond(EVENT_STREAM, texts)
 }

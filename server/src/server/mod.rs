@@ -1,6 +1,7 @@
 //! The service from start to end, in one visible order. [`backend`] is what stands behind its listeners.
 
 mod backend;
+mod entrance;
 
 use std::io;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use self::backend::Backend;
+use self::entrance::Entrance;
 use crate::api::Shared;
 use crate::evidence::Evidence;
 pub use crate::feed::FeedError;
@@ -107,7 +109,7 @@ pub enum ServerError {
 
 /// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
-/// It takes the addresses, says over HTTP that it starts, starts the backend (directory, log, checkpoint, engine, feed), waits until
+/// It takes the addresses, says there that it starts, starts the backend (directory, log, checkpoint, engine, feed), waits until
 /// what was readable before is readable again, and starts the watcher and the listeners. It ends the listeners and all streams
 /// first, gives running calls the drain time, and stops the backend (feed, engine, a last checkpoint unless something failed, log,
 /// directory) when nobody asks any more.
@@ -124,8 +126,12 @@ pub async fn run(
     let (grpc_listener, grpc) = bind(settings.grpc_addr).await?;
     let (http_listener, http) = bind(settings.http_addr).await?;
     let (down, is_down) = watch::channel(false);
-    let (entrance, streams) = (http::Entrance::default(), settings.concurrent_streams);
-    let http_serving = tokio::spawn(http::serve(http_listener, entrance.router(), streams, is_down.clone()));
+    let (http_entrance, grpc_entrance) = (Entrance::default(), Entrance::default());
+    let streams = settings.concurrent_streams;
+    let http_router = http_entrance.router(http::starting);
+    let http_serving = tokio::spawn(http::serve(http_listener, http_router, streams, is_down.clone()));
+    let grpc_router = grpc_entrance.router(grpc::starting);
+    let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, streams, is_down.clone()));
     let stopping = Arc::new(AtomicBool::new(false));
     let (starting, waits) = (settings.clone(), stopping.clone());
     let mut start = pin!(blocking(move || Backend::start(input, &starting, waits)));
@@ -155,9 +161,8 @@ pub async fn run(
         Shared::new(reader, lineage, Evidence::new(backend.raw.clone()), settings.bounds, progress, is_down.clone());
     let door = backend.door(settings.engine.rules);
     let metrics = backend.measure(Metrics::new(shared.clone(), &door));
-    entrance.open(http::router(shared.clone(), Arc::new(metrics), door.clone()));
-    let grpc_router = grpc::router(shared, door, backend.trigger(), streams, is_down.clone()).await;
-    let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, is_down));
+    http_entrance.open(http::router(shared.clone(), Arc::new(metrics), door.clone()));
+    grpc_entrance.open(grpc::router(shared, door, backend.trigger(), is_down).await);
     ready(Ready { grpc, http });
 
     let ended = tokio::select! {

@@ -1,6 +1,5 @@
 //! The client side: a connection, and errors as exit codes.
 
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::cli::CliError;
-use crate::cli::stdout::stdout_error;
+use crate::cli::stdout::print;
 use crate::convert::json::ToJson;
 use crate::convert::wire::counts_service_client::CountsServiceClient;
 
@@ -50,16 +49,11 @@ pub(in crate::cli) fn refused(status: Status) -> CliError {
     let reason = details.error_info().map(|info| format!(" ({})", info.reason)).unwrap_or_default();
     let message = format!("the service answered: {}{reason}", status.message());
     match status.code() {
-        Code::Unavailable => CliError::NotReady(message),
+        // The client's own time-out is told as cancelled.
+        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => CliError::NotReady(message),
         Code::InvalidArgument => CliError::usage(message),
         _ => CliError::failed(message),
     }
-}
-
-/// Writes to standard output.
-pub(in crate::cli) fn print(text: &str) -> Result<(), CliError> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|cause| stdout_error(&cause))
 }
 
 /// Writes a message as a line of JSON.
