@@ -437,6 +437,10 @@ fn a_service_is_asked_by_query_and_ends_at_a_signal() {
     let refused = query(&["counts", "ad-a", "--start", "5", "--end", "1"]);
     assert_eq!(refused.code, 2);
     assert!(refused.stderr.contains("RANGE_INVALID"), "{}", refused.stderr);
+    let port = addr.rsplit(':').next().unwrap();
+    assert_eq!(desk.run(&["query", "status", "--addr", &format!("localhost:{port}")]).code, 0);
+    let no_token = query(&["counts", "ad-a", "--start", start, "--end", end, "--at-least", "?"]);
+    assert!(no_token.code == 2 && no_token.stderr.contains("no token"), "{}", no_token.stderr);
     let old = query(&["counts", "ad-a", "--start", start, "--end", end, "--as-of", "999999"]);
     assert_eq!(old.code, 1);
     assert!(old.stderr.contains("AS_OF_TOO_NEW"), "{}", old.stderr);

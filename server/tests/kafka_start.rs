@@ -267,12 +267,11 @@ async fn what_is_gone_while_it_is_read_can_be_accepted() {
 #[tokio::test]
 async fn a_service_that_starts_lives_and_is_not_ready() {
     let dir = tempfile::tempdir().unwrap();
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let http = Http { addr: taken.local_addr().unwrap() };
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    drop(taken);
+    let free = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [http, grpc, nobody] = free.map(|listener| listener.local_addr().unwrap().to_string());
+    let http = Http { addr: http.parse().unwrap() };
     let mut command = Command::new(env!("CARGO_BIN_EXE_recount"));
-    command.args(["serve", "--grpc", "127.0.0.1:0", "--http", &http.addr.to_string(), "--data-dir"]).arg(dir.path());
+    command.args(["serve", "--grpc", &grpc, "--http", &http.addr.to_string(), "--data-dir"]).arg(dir.path());
     command.env("RECOUNT__SINK__KAFKA__BOOTSTRAP_SERVERS", nobody);
     command.env("RECOUNT__SINK__KAFKA__CORRECTIONS__TOPIC", "corrections");
     let mut starting = command.spawn().unwrap();
@@ -285,6 +284,10 @@ async fn a_service_that_starts_lives_and_is_not_ready() {
     for path in ["/readyz", "/v1/status", "/metrics"] {
         assert_eq!(http.get(path).await.refusal(), (503, "STARTING".to_owned()), "{path}");
     }
+    let query = ["query", "status", "--addr", &grpc];
+    let asked = Command::new(env!("CARGO_BIN_EXE_recount")).args(query).output().unwrap();
+    let said = String::from_utf8(asked.stderr).unwrap();
+    assert!(asked.status.code() == Some(4) && said.contains("(STARTING)"), "{:?}: {said}", asked.status);
     assert!(starting.try_wait().unwrap().is_none(), "it waits");
     signal(starting.id(), "TERM");
     assert_eq!(starting.wait().unwrap().code(), Some(0));

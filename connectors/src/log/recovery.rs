@@ -5,7 +5,7 @@
 //! which offset its partition was durable when it was written. So a good header behind a bad batch tells a tail that a power
 //! cut left in pieces (it was written along with the bad one) from damage (it was written later).
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use memchr::memmem;
 
@@ -16,7 +16,7 @@ use super::view::partition_dir;
 use super::window::Window;
 use crate::checksum::Checksum;
 use crate::data_dir::{FileName, Files, LOG_DIR};
-use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _, read_up_to};
+use crate::disk::{Disk, DiskFile, OrDiskError as _, read_up_to};
 
 /// Bytes that are copied at once.
 const COPY_BYTES: u64 = 1 << 20;
@@ -66,7 +66,7 @@ pub(super) fn take_over(
             let path = last.path(&dir);
             let file = own.make_with(disk, &dir, |own| {
                 let tail = disk.open(&path).or_disk_error(disk, &path, "can not be opened")?;
-                copy(disk, (&path, &*tail, durable - last.start), (own, 0), end - durable)
+                copy(&*tail, durable - last.start, own, end - durable).or_disk_error(disk, &path, "can not be copied")
             })?;
             Head { path: own.path(&dir), file, start: durable, end, durable: end }
         }
@@ -78,20 +78,16 @@ pub(super) fn take_over(
     Ok((Recovered { segments, durable: end, end }, head))
 }
 
-/// Copies bytes from a place in one file to a place in another.
-fn copy(
-    disk: &dyn Disk,
-    (path, from, from_at): (&str, &dyn DiskFile, u64),
-    (to, to_at): (&dyn DiskFile, u64),
-    length: u64,
-) -> Result<(), DiskError> {
+/// Copies `length` bytes from a place in one file to the beginning of another.
+fn copy(from: &dyn DiskFile, from_at: u64, to: &dyn DiskFile, length: u64) -> io::Result<()> {
     let mut buffer = vec![0; COPY_BYTES.min(length) as usize];
     let mut done = 0;
     while done < length {
         let piece = &mut buffer[..COPY_BYTES.min(length - done) as usize];
-        let read = read_up_to(from, piece, from_at + done).or_disk_error(disk, path, "can not be read")?;
-        let whole = if read == piece.len() { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) };
-        whole.and_then(|()| to.write_all_at(piece, to_at + done)).or_disk_error(disk, path, "can not be copied")?;
+        if read_up_to(from, piece, from_at + done)? < piece.len() {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        to.write_all_at(piece, done)?;
         done += piece.len() as u64;
     }
     Ok(())

@@ -9,7 +9,7 @@ mod layers;
 mod structured;
 
 use std::env;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::str::FromStr;
@@ -143,8 +143,8 @@ impl TryFrom<&Layers> for Config {
                 epochs: read.number("engine.history_epochs", 1, HISTORY_EPOCHS_MAX)? as u64,
                 bytes: read.with("engine.history_bytes", units::size)?,
             },
-            grpc_addr: read.parsed("grpc.addr", "an address and a port, as in 127.0.0.1:50051")?,
-            http_addr: read.parsed("http.addr", "an address and a port, as in 127.0.0.1:8080")?,
+            grpc_addr: read.address("grpc.addr")?,
+            http_addr: read.address("http.addr")?,
             concurrent_streams: read.number("grpc.concurrent_streams", 1, CONCURRENT_STREAMS_MAX)? as u32,
             bounds: Bounds {
                 concurrent_reads: read.number("grpc.concurrent_reads", 1, CONCURRENT_READS_MAX)?,
@@ -222,6 +222,16 @@ impl Read<'_> {
 
     fn parsed<T: FromStr>(&self, key: &str, expected: &str) -> Result<T, ConfigError> {
         self.with(key, |text| text.parse().map_err(|_| format!("{text:?} can not be read; write {expected}")))
+    }
+
+    /// An address and a port, or a name of one; of several addresses the first of IPv4.
+    fn address(&self, key: &str) -> Result<SocketAddr, ConfigError> {
+        self.with(key, |text| {
+            let found: Vec<SocketAddr> = text.to_socket_addrs().into_iter().flatten().collect();
+            let chosen = found.iter().find(|addr| addr.is_ipv4()).or(found.first()).copied();
+            chosen
+                .ok_or_else(|| format!("{text:?} can not be read; write an address and a port, as in 127.0.0.1:50051"))
+        })
     }
 
     fn number(&self, key: &str, min: usize, max: usize) -> Result<usize, ConfigError> {
