@@ -16,13 +16,16 @@ use recount_proto::v1 as wire;
 use serde_json::json;
 use support::daemon::{Daemon, click, recount};
 use support::{NOON_MS, PATIENCE};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tonic::Code;
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// Names the small disk, where there is one.
 const SMALL_DISK: &str = "RECOUNT_TEST_SMALL_DISK";
 const EVENTS: u64 = 50;
+/// What takes the room that is left.
+const REST: &str = "rest";
 /// Far more than the disk takes.
 const REQUESTS_MAX: u64 = 2_000;
 
@@ -96,24 +99,39 @@ async fn clicks(daemon: &mut Daemon) -> BTreeMap<String, i64> {
     clicks
 }
 
+/// A daemon that is started while nothing fits: it waits for room too.
+async fn started_without_room(
+    disk: &Path,
+    dir: &Path,
+    settings: [(&'static str, &'static str); 2],
+) -> JoinHandle<Daemon> {
+    assert!(fs::write(disk.join(REST), vec![1; 24 << 20]).is_err(), "the disk is not full");
+    let dir = dir.to_owned();
+    let starting = tokio::spawn(async move { Daemon::start_with(&dir, &settings).await });
+    sleep(Duration::from_millis(500)).await;
+    assert!(!starting.is_finished());
+    starting
+}
+
+/// Sends requests until one is refused; returns how many were taken in, how many events were readable meanwhile, and the refusal.
+async fn fill(daemon: &mut Daemon) -> (u64, u64, Status) {
+    let mut readable = 0;
+    for next in 0..REQUESTS_MAX {
+        match daemon.ingest.append(request(next)).await {
+            Ok(answer) => assert_eq!(answer.into_inner().accepted, EVENTS),
+            Err(refused) => return (next, readable, refused),
+        }
+        readable = readable.max(daemon.status().await.received);
+    }
+    panic!("the disk takes everything");
+}
+
 async fn fill_and_heal(disk: &Path) {
     let (dir, ballast) = (disk.join("data"), disk.join("ballast"));
     fs::write(&ballast, vec![1; 12 << 20]).unwrap();
     let settings = [("STORE__SEGMENT_BYTES", "512KiB"), ("CHECKPOINT__INTERVAL", "200ms")];
     let mut daemon = Daemon::start_with(&dir, &settings).await;
-    let (mut next, mut readable) = (0, 0);
-    let refused = loop {
-        assert!(next < REQUESTS_MAX, "the disk takes everything");
-        match daemon.ingest.append(request(next)).await {
-            Ok(answer) => {
-                assert_eq!(answer.into_inner().accepted, EVENTS);
-                next += 1;
-            }
-            Err(refused) => break refused,
-        }
-        let status = daemon.status().await;
-        readable = readable.max(status.received);
-    };
+    let (mut next, readable, refused) = fill(&mut daemon).await;
     let details = refused.get_error_details();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert_eq!(details.error_info().unwrap().reason, "DISK_FULL");
@@ -136,19 +154,11 @@ async fn fill_and_heal(disk: &Path) {
     let held: i64 = clicks(&mut daemon).await.values().sum();
     assert!(held as u64 >= readable && held as u64 <= next * EVENTS, "{held} clicks, {readable} were readable");
 
-    // One that is started while nothing fits waits for room too.
     daemon.kill();
-    let rest = disk.join("rest");
-    assert!(fs::write(&rest, vec![1; 24 << 20]).is_err(), "the disk is not full");
-    let starting = {
-        let dir = dir.clone();
-        tokio::spawn(async move { Daemon::start_with(&dir, &settings).await })
-    };
-    sleep(Duration::from_millis(500)).await;
-    assert!(!starting.is_finished());
+    let starting = started_without_room(disk, &dir, settings).await;
 
     // There is room, and a client that comes again is served, with nobody having done anything to the service.
-    fs::remove_file(&rest).unwrap();
+    fs::remove_file(disk.join(REST)).unwrap();
     fs::remove_file(&ballast).unwrap();
     let mut daemon = starting.await.unwrap();
     let all = next + 20;

@@ -36,8 +36,9 @@ pub struct BindingLog {
 }
 
 impl BindingLog {
-    /// Finds the newest binding, and begins a file with it: whoever wrote it may not have synced it. `on_full` is asked where the disk is full when an epoch is bound:
-    /// it waits a while and says whether to try again; meanwhile the feed stands still, and reads go on.
+    /// Finds the newest binding, and begins a file with it: whoever wrote it may not have synced it. `on_full` is asked where the disk is
+    /// full, now and when an epoch is bound: it waits a while and says whether to try again; meanwhile the feed stands still, and reads
+    /// go on.
     ///
     /// # Errors
     /// Where bindings are damaged, where the disk fails, and where a later writer came.

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::notes;
-use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
+use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _, delete_prefixed};
 
 /// What a file is called until what it begins with is in it.
 const NEW_PREFIX: &str = "new-";
@@ -69,12 +69,7 @@ impl Files {
 
     /// Removes what never got its name. Whoever writes in it still was replaced.
     pub(crate) fn clear_unnamed(disk: &dyn Disk, dir: &str) -> Result<(), DiskError> {
-        let names = disk.list(dir).or_disk_error(disk, dir, "can not be listed")?;
-        for name in names.iter().filter(|name| name.starts_with(NEW_PREFIX)) {
-            let path = format!("{dir}/{name}");
-            disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
-        }
-        Ok(())
+        delete_prefixed(disk, dir, NEW_PREFIX)
     }
 
     /// A writer starts where all before is durable and nothing behind is anybody's yet, so a file of an older writer that starts there

@@ -26,6 +26,7 @@ mod generation;
 mod notes;
 mod store_file;
 
+use std::io;
 use std::sync::Arc;
 
 use recount_dataflow::domain::fingerprint::HashKey;
@@ -316,5 +317,6 @@ fn check_no_data(disk: &dyn Disk) -> Result<(), DataDirError> {
 }
 
 fn sync_dir(disk: &dyn Disk, path: &str) -> Result<(), DiskError> {
-    disk.sync_dir(path).or_disk_error(disk, path, "can not be synced")
+    // A sync that fails for want of room has failed: who waits for room must not take the next one for it.
+    disk.sync_dir(path).map_err(io::Error::other).or_disk_error(disk, path, "can not be synced")
 }

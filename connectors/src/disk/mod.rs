@@ -162,6 +162,19 @@ pub(crate) fn write_anew(disk: &dyn Disk, path: &str, bytes: &[u8]) -> Result<()
     file.sync_data().or_disk_error(disk, path, "can not be synced")
 }
 
+/// Deletes the files of a directory whose names begin so.
+///
+/// # Errors
+/// Where the disk fails.
+pub(crate) fn delete_prefixed(disk: &dyn Disk, dir: &str, prefix: &str) -> Result<(), DiskError> {
+    let names = disk.list(dir).or_disk_error(disk, dir, "can not be listed")?;
+    for name in names.iter().filter(|name| name.starts_with(prefix)) {
+        let path = format!("{dir}/{name}");
+        disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
+    }
+    Ok(())
+}
+
 /// Fills `buffer` from `at` on, and says how much of it: less than all at the file's end.
 ///
 /// # Errors

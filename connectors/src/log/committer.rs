@@ -1,5 +1,6 @@
 //! The one thread that writes: takes what waits, writes it to one partition, syncs, and only then tells anybody.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -258,7 +259,9 @@ impl Head {
         let dir = partition_dir(partition);
         let path = segment.path(&dir);
         let file = disk.create_new(&path).or_disk_error(disk, &path, "can not be made").map_err(NotBegun::Unmade)?;
-        disk.sync_dir(&dir).or_disk_error(disk, &dir, "can not be synced").map_err(NotBegun::Unsynced)?;
+        // A sync that fails for want of room has failed: the name is there, and is not to be made again.
+        let synced = disk.sync_dir(&dir).map_err(io::Error::other);
+        synced.or_disk_error(disk, &dir, "can not be synced").map_err(NotBegun::Unsynced)?;
         Ok(Head { path, file, start: segment.start, end: segment.start, durable: segment.start })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use recount_dataflow::store::{Mapped, NewFile, Store};
 
 use crate::data_dir::DataDir;
-use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _};
+use crate::disk::{Disk, DiskError, DiskFile, OrDiskError as _, delete_prefixed};
 
 /// What a file is called until it is whole.
 const NEW_PREFIX: &str = ".new-";
@@ -34,12 +34,7 @@ impl DirectoryStore {
         let writer = dir.is_writer().then(|| dir.fence().writer());
         let (disk, dir) = (dir.disk(), dir.runs_dir());
         if writer.is_some() {
-            for name in disk.list(&dir).or_disk_error(&*disk, &dir, "can not be listed")? {
-                if name.starts_with(NEW_PREFIX) {
-                    let path = format!("{dir}/{name}");
-                    disk.delete(&path).or_disk_error(&*disk, &path, "can not be deleted")?;
-                }
-            }
+            delete_prefixed(&*disk, &dir, NEW_PREFIX)?;
             // A process may have been killed before it had synced a name it gave: retention goes by what is found here.
             disk.sync_dir(&dir).or_disk_error(&*disk, &dir, "can not be synced")?;
         }

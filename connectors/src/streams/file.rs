@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Change, StreamsError};
 use crate::checksum::Checksum;
 use crate::data_dir::{Fence, STREAMS_DIR};
-use crate::disk::{Disk, DiskError, OrDiskError as _, write_anew};
+use crate::disk::{Disk, DiskError, OrDiskError as _, delete_prefixed, write_anew};
 
 /// What a file is called until it is whole: its writer's number follows, so that nobody gives a name to what somebody else is writing.
 const NEW_PREFIX: &str = "new-";
@@ -60,12 +60,7 @@ pub(super) fn check_last(disk: &dyn Disk, changes: u32) -> Result<(), StreamsErr
 
 /// Removes what never got its name.
 pub(super) fn clear(disk: &dyn Disk) -> Result<(), DiskError> {
-    let names = disk.list(STREAMS_DIR).or_disk_error(disk, STREAMS_DIR, "can not be listed")?;
-    for name in names.iter().filter(|name| name.starts_with(NEW_PREFIX)) {
-        let path = format!("{STREAMS_DIR}/{name}");
-        disk.delete(&path).or_disk_error(disk, &path, "can not be deleted")?;
-    }
-    Ok(())
+    delete_prefixed(disk, STREAMS_DIR, NEW_PREFIX)
 }
 
 /// Writes the change with this number: it is there whole, or not there.

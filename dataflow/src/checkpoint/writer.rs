@@ -172,6 +172,11 @@ impl Checkpointer {
     /// succeed; else whoever holds the directory is to stop. [`CheckpointError::Replaced`] and [`CheckpointError::Fenced`] where another
     /// process has taken it over.
     pub fn write(&mut self) -> Result<Option<Written>, CheckpointError> {
+        // Who takes this one's place clears away what is unfinished: that it is gone is not the reason then.
+        self.try_write().map_err(|error| self.check_fence().err().unwrap_or(error))
+    }
+
+    fn try_write(&mut self) -> Result<Option<Written>, CheckpointError> {
         let held = self.reader.hold_newest();
         let epoch = held.complete.after.epoch;
         if epoch <= self.newest_epoch().unwrap_or(0) {

@@ -6,7 +6,7 @@ mod entrance;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::resume_unwind;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -107,6 +107,13 @@ pub enum ServerError {
     Transport(#[from] tonic::transport::Error),
 }
 
+impl ServerError {
+    /// Whether the state is right all the same, up to where records could not be read on.
+    fn is_of_source(&self) -> bool {
+        matches!(self, ServerError::Feed(error) if error.is_of_source())
+    }
+}
+
 /// Runs the service until `shutdown` completes. `ready` is called once, when the first call can be answered.
 ///
 /// It takes the addresses, says there that it starts, starts the backend (directory, log, checkpoint, engine, feed), waits until
@@ -133,27 +140,7 @@ pub async fn run(
     let grpc_router = grpc_entrance.router(grpc::starting);
     let mut grpc_serving = tokio::spawn(grpc::serve(grpc_listener, grpc_router, streams, is_down.clone()));
     let stopping = Arc::new(AtomicBool::new(false));
-    let (starting, waits) = (settings.clone(), stopping.clone());
-    let mut start = pin!(blocking(move || Backend::start(input, &starting, waits)));
-    let started = tokio::select! {
-        started = &mut start => started,
-        () = &mut shutdown => {
-            stopping.store(true, Ordering::Relaxed);
-            if let Ok(backend) = start.await {
-                blocking(move || backend.stop(true)).await;
-            }
-            return Ok(());
-        }
-    };
-    let mut backend = started?;
-    tokio::select! {
-        caught_up = backend.caught_up() => caught_up?,
-        () = &mut shutdown => {
-            stopping.store(true, Ordering::Relaxed);
-            blocking(move || backend.stop(true)).await;
-            return Ok(());
-        }
-    }
+    let Some(mut backend) = start(input, &settings, &stopping, shutdown.as_mut()).await? else { return Ok(()) };
     let (reader, lineage) = (backend.reader.clone(), backend.lineage);
     let (watcher, progress) = Watcher::start(reader.clone()).map_err(ServerError::Thread)?;
 
@@ -180,17 +167,43 @@ pub async fn run(
     drain(grpc_serving, drained_by).await;
     drain(http_serving, drained_by).await;
     stopping.store(true, Ordering::Relaxed);
-    let ends_well = match &ended {
-        Ok(()) => true,
-        Err(ServerError::Feed(error)) => error.is_of_source(),
-        Err(_) => false,
-    };
+    let ends_well = ended.as_ref().err().is_none_or(ServerError::is_of_source);
     blocking(move || {
         backend.stop(ends_well);
         watcher.stop();
     })
     .await;
     ended
+}
+
+/// Starts the backend, and waits until what was readable before is readable again; `None` where it is told to end before that.
+async fn start(
+    input: Input,
+    settings: &ServerSettings,
+    stopping: &Arc<AtomicBool>,
+    mut shutdown: Pin<&mut impl Future<Output = ()>>,
+) -> Result<Option<Backend>, ServerError> {
+    let (starting, waits) = (settings.clone(), stopping.clone());
+    let mut started = pin!(blocking(move || Backend::start(input, &starting, waits)));
+    let mut backend = tokio::select! {
+        backend = &mut started => backend?,
+        () = &mut shutdown => {
+            stopping.store(true, Ordering::Relaxed);
+            if let Ok(backend) = started.await {
+                blocking(move || backend.stop(true)).await;
+            }
+            return Ok(None);
+        }
+    };
+    tokio::select! {
+        caught_up = backend.caught_up() => caught_up?,
+        () = &mut shutdown => {
+            stopping.store(true, Ordering::Relaxed);
+            blocking(move || backend.stop(true)).await;
+            return Ok(None);
+        }
+    }
+    Ok(Some(backend))
 }
 
 /// Runs what blocks on a thread for that.
